@@ -1,0 +1,1 @@
+//! Forwarding tables: single writer, wait-free readers.

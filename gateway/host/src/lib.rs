@@ -1,0 +1,1 @@
+//! The kernel's side of the gateway: host interface, rules, namespaces.

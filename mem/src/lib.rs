@@ -1,0 +1,1 @@
+//! Memory for tables: huge-page slices and prefetch.

@@ -1,0 +1,1 @@
+//! API, configuration, gRPC server and the sekisho CLI.

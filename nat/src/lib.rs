@@ -1,0 +1,1 @@
+//! The NAT engine: rules, mappings, sessions, ports, timers.

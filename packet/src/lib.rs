@@ -1,0 +1,1 @@
+//! Wire formats: zero-copy header views, checksums, tunnel codecs.

@@ -1,0 +1,1 @@
+//! BGP, RIB and policy.

@@ -1,0 +1,1 @@
+//! Black-box tests: the daemon among real peers in network namespaces.
