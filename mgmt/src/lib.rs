@@ -1,1 +1,5 @@
-//! API, configuration, gRPC server and the sekisho CLI.
+//! API, configuration, gRPC server and the `sekisho` CLI. Knows only `types`.
+
+#![forbid(unsafe_code)]
+
+pub mod config;

@@ -1,0 +1,3 @@
+//! Configuration: schema, validation, flattening of includes.
+
+pub mod model;

@@ -1,0 +1,326 @@
+//! The validated configuration: what the rest of the gateway reads. A value of these types has
+//! passed every check of `validate`; names refer to things that exist.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use sekisho_types::{Asn, IpProtocol, Ipv4Prefix, MacAddr, Name, Prefix, Vni};
+
+/// One whole configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// The process itself. A change of it needs a restart.
+    pub gateway: Gateway,
+    /// Where tunnels end; without it there are no segments.
+    pub underlay: Option<Underlay>,
+    /// DPDK ports, by name.
+    pub ports: Vec<Port>,
+    /// L3 interfaces of the provider VRF, by name.
+    pub uplinks: Vec<Uplink>,
+    /// Static routes of the provider VRF.
+    pub routes: Vec<StaticRoute>,
+    /// The BGP speaker.
+    pub bgp: Option<Bgp>,
+    /// Prefix lists, by name.
+    pub prefix_lists: Vec<PrefixList>,
+    /// NAT pools, by name.
+    pub nat_pools: Vec<NatPool>,
+    /// NAT timers.
+    pub nat: NatTimers,
+    /// Tenants, by name.
+    pub tenants: Vec<Tenant>,
+}
+
+/// `[gateway]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Gateway {
+    /// How the node calls itself.
+    pub hostname: Name,
+    /// Forwarding lcores, 1 to 64.
+    pub workers: u8,
+    /// CPUs the workers are pinned to, one each; empty: spread over those the process may use.
+    pub cpus: Vec<u16>,
+    /// Whether DPDK memory comes from hugepages.
+    pub hugepages: Hugepages,
+    /// DPDK memory, in MiB.
+    pub memory_mib: u32,
+    /// Most NAT sessions in all, over all workers.
+    pub max_sessions: u32,
+    /// Where the gRPC server listens.
+    pub api_socket: PathBuf,
+    /// The name of the kernel interface through which local sockets reach the provider VRF.
+    pub host_interface: String,
+}
+
+/// Whether DPDK memory comes from hugepages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hugepages {
+    /// When there are enough of them.
+    Auto,
+    /// Never.
+    Never,
+    /// Always; refuse to start without.
+    Require,
+}
+
+/// `[underlay]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Underlay {
+    /// Our VTEP address; also an address of the gateway in the provider VRF.
+    pub address: Ipv4Addr,
+    /// The UDP port of VXLAN, 4789 by default (RFC 7348).
+    pub vxlan_port: u16,
+}
+
+/// `[[port]]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Port {
+    /// Its name.
+    pub name: Name,
+    /// What drives it.
+    pub kind: PortKind,
+    /// The Ethernet address; by default the driver's.
+    pub mac: Option<MacAddr>,
+    /// Largest IP packet, in octets.
+    pub mtu: u16,
+}
+
+/// What drives a port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PortKind {
+    /// The daemon creates the kernel interface `interface`; what the kernel sends into it arrives
+    /// here. With `namespace`, it is created in that network namespace.
+    Tap {
+        /// The kernel interface.
+        interface: String,
+        /// The network namespace the kernel interface is put into.
+        namespace: Option<Name>,
+    },
+    /// A packet socket on the existing kernel interface `interface`.
+    AfPacket {
+        /// The kernel interface.
+        interface: String,
+    },
+}
+
+/// `[[uplink]]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Uplink {
+    /// Its name.
+    pub name: Name,
+    /// The port it runs on.
+    pub port: Name,
+    /// Addresses with the length of their connected prefix; at least one.
+    pub addresses: Vec<InterfaceAddress>,
+    /// Largest IP packet, in octets; at most the port's.
+    pub mtu: u16,
+}
+
+/// An address and the length of the prefix it is connected to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InterfaceAddress {
+    /// Our address.
+    pub address: IpAddr,
+    /// The connected prefix.
+    pub prefix: Prefix,
+}
+
+/// `[[route]]` and `[[tenant.route]]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StaticRoute {
+    /// The destination.
+    pub prefix: Prefix,
+    /// Where it leads.
+    pub target: RouteTarget,
+    /// Administrative distance, 1 by default.
+    pub distance: u8,
+}
+
+/// Where a static route leads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RouteTarget {
+    /// Over these next hops, equally.
+    NextHops(Vec<IpAddr>),
+    /// Look the packet up again in the provider VRF (tenant routes only).
+    Provider,
+    /// Nowhere.
+    Discard,
+}
+
+/// `[bgp]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bgp {
+    /// Our AS.
+    pub asn: Asn,
+    /// The BGP identifier; never 0.
+    pub router_id: Ipv4Addr,
+    /// Most equal-cost paths, 1 to 64.
+    pub maximum_paths: u8,
+    /// Neighbours, by address.
+    pub neighbors: Vec<BgpNeighbor>,
+}
+
+/// `[[bgp.neighbor]]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BgpNeighbor {
+    /// Its address.
+    pub address: IpAddr,
+    /// Its AS.
+    pub remote_as: Asn,
+    /// For people.
+    pub description: Option<String>,
+    /// The prefix list that filters what we accept; `None`: nothing is accepted (RFC 8212).
+    pub import: Option<Name>,
+    /// The prefix list that filters what we announce; `None`: nothing is announced (RFC 8212).
+    pub export: Option<Name>,
+    /// Proposed hold time; zero or at least 3 s.
+    pub hold_time: Duration,
+    /// First pause between attempts to connect; grows with each failure.
+    pub connect_retry_time: Duration,
+    /// Wait for the neighbour to connect.
+    pub passive: bool,
+    /// Our address of the session; by default the address on the neighbour's connected prefix.
+    pub local_address: Option<IpAddr>,
+    /// Administratively down.
+    pub shutdown: bool,
+}
+
+/// `[[prefix-list]]`: the first rule that matches decides; none matching denies.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PrefixList {
+    /// Its name.
+    pub name: Name,
+    /// Rules in order.
+    pub rules: Vec<PrefixRule>,
+}
+
+/// One rule of a prefix list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PrefixRule {
+    /// Permit or deny what matches.
+    pub permit: bool,
+    /// Matches prefixes inside this one ...
+    pub prefix: Prefix,
+    /// ... at least this long (by default exactly the prefix's length) ...
+    pub ge: u8,
+    /// ... and at most this long.
+    pub le: u8,
+}
+
+/// `[[nat-pool]]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NatPool {
+    /// Its name.
+    pub name: Name,
+    /// Addresses, as prefixes: ranges are split. Disjoint from everything else outside.
+    pub addresses: Vec<Ipv4Prefix>,
+    /// First and last port handed out; 1024 to 65535 by default.
+    pub ports: (u16, u16),
+    /// Whether BGP may announce its addresses.
+    pub advertise: bool,
+}
+
+/// `[nat]`: idle time-outs (RFC 4787, 5382, 5508).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NatTimers {
+    /// UDP, 300 s.
+    pub udp: Duration,
+    /// Established TCP, 7440 s.
+    pub tcp_established: Duration,
+    /// TCP that opens or closes, 240 s.
+    pub tcp_transitory: Duration,
+    /// ICMP queries, 60 s.
+    pub icmp: Duration,
+}
+
+/// `[[tenant]]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tenant {
+    /// Its name, which is also the name of its VRF.
+    pub name: Name,
+    /// Overlay L2 networks.
+    pub segments: Vec<Segment>,
+    /// Static routes of the tenant's VRF.
+    pub routes: Vec<StaticRoute>,
+    /// Source translation, the first rule that matches decides.
+    pub snat: Vec<SnatRule>,
+    /// Floating IPs.
+    pub floating_ips: Vec<FloatingIp>,
+    /// Port forwards.
+    pub port_forwards: Vec<PortForward>,
+}
+
+/// `[[tenant.segment]]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Segment {
+    /// Its name, unique in the tenant.
+    pub name: Name,
+    /// Its key on the wire, unique on the gateway.
+    pub vni: Vni,
+    /// The gateway's address and the segment's prefix.
+    pub gateway: InterfaceAddress,
+    /// The gateway's Ethernet address; derived from the VNI by default.
+    pub mac: MacAddr,
+    /// Largest inner IP packet; by default what fits the underlay.
+    pub mtu: u16,
+    /// VTEPs that may send for this segment and to which broadcast is replicated.
+    pub vteps: Vec<Ipv4Addr>,
+    /// Whether endpoints are learnt from traffic and ARP.
+    pub learning: bool,
+    /// Whether the prefix is reachable from the provider VRF without NAT, and announced.
+    pub advertise: bool,
+    /// Endpoints that never age.
+    pub endpoints: Vec<StaticEndpoint>,
+}
+
+/// `[[tenant.segment.endpoint]]`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StaticEndpoint {
+    /// Inner address, inside the segment's prefix.
+    pub address: IpAddr,
+    /// Its Ethernet address.
+    pub mac: MacAddr,
+    /// The VTEP behind which it lives.
+    pub vtep: Ipv4Addr,
+}
+
+/// `[[tenant.snat]]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SnatRule {
+    /// Inside sources it matches.
+    pub source: Ipv4Prefix,
+    /// What they become.
+    pub to: SnatTarget,
+}
+
+/// What a source becomes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SnatTarget {
+    /// An address of this pool.
+    Pool(Name),
+    /// The first address of the uplink the packet leaves by.
+    Uplink,
+    /// Itself: no translation.
+    None,
+}
+
+/// `[[tenant.floating-ip]]`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FloatingIp {
+    /// The outside address.
+    pub outside: Ipv4Addr,
+    /// The inside address.
+    pub inside: Ipv4Addr,
+}
+
+/// `[[tenant.port-forward]]`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PortForward {
+    /// TCP or UDP.
+    pub protocol: IpProtocol,
+    /// Outside address and port.
+    pub outside: (Ipv4Addr, u16),
+    /// Inside address and port.
+    pub inside: (Ipv4Addr, u16),
+}
