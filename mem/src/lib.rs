@@ -1,1 +1,19 @@
 //! Memory for tables: huge-page slices and prefetch.
+//!
+//! [`HugeSlice`] is a fixed-length slice of zeroed elements mapped straight from the kernel. Pages
+//! never touched cost address space only, so a table may be sized for its worst case. Elements are
+//! [`Zeroable`]: integers, atomics, arrays of them, and structs declared through
+//! [`zeroable_struct!`], which needs no unsafe code in the crate that declares them.
+//!
+//! # Limitations
+//! Huge pages are asked for with `madvise(MADV_HUGEPAGE)`; whether the kernel grants them depends on
+//! `/sys/kernel/mm/transparent_hugepage/enabled`. No hugetlbfs, no NUMA binding: memory comes from
+//! the node of the thread that first touches it.
+
+mod huge;
+mod prefetch;
+mod zeroable;
+
+pub use huge::{HugeSlice, MapError};
+pub use prefetch::{prefetch_read, prefetch_write};
+pub use zeroable::Zeroable;
