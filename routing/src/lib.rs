@@ -1,1 +1,30 @@
-//! BGP, RIB and policy.
+//! BGP, RIB and policy: what decides where a packet goes, without ever touching one.
+//!
+//! Only [`service`] knows tokio: one task owns every table, and every channel is bounded.
+//!
+//! # Limitations
+//! IPv4 unicast only. No OSPF, no BFD, no TCP-MD5, no GTSM check on receipt, no add-path, no
+//! graceful restart beyond End-of-RIB, no maximum-prefix limit, no attribute-changing policy. Only
+//! originated prefixes are announced: what one neighbour told is never told to another.
+
+#![forbid(unsafe_code)]
+
+pub mod config;
+pub mod fib;
+pub mod route;
+pub mod service;
+pub mod view;
+
+pub use config::{
+    BgpConfig, ConfigureError, NeighborConfig, PrefixList, PrefixRule, RoutingConfig,
+};
+pub use fib::{FibBatch, FibChange, FibEntry, FibPath};
+pub use route::{
+    ConnectedRoute, InterfaceKey, InterfaceRef, LinkState, LocalRoute, NatRoute, Originated,
+    Protocol, StaticRoute, StaticTarget,
+};
+pub use service::{Options, RoutingHandle, Stopped, start};
+pub use view::{
+    BgpFilter, BgpPathView, BgpRouteView, BgpSummary, MessageCounters, NeighborView,
+    NotificationView, PathView, RouteFilter, RouteKind, RouteView, SessionState,
+};
