@@ -1,0 +1,181 @@
+"""A small network peer: servers that tell their client how they see it, and clients that print it.
+
+  web PORT NAME            HTTP server
+  echo PORT...             UDP server: answers each datagram with its source, "ADDRESS:PORT"
+  tcp-echo PORT            TCP server: greets with the client's "ADDRESS:PORT", then echoes lines
+  ask SOURCE-PORT DST...   from one UDP socket asks each DST ("ADDRESS:PORT"), prints "DST SEEN-AS"
+  tcp-ask SOURCE-PORT DST  prints how the tcp-echo server at DST sees us
+  tcp-beat DST INTERVAL    one TCP connection, a line each INTERVAL seconds: "beat N" per echo
+  listen PORT              prints "ADDRESS:PORT TEXT" for each datagram
+  hold SOURCE-PORT DST     asks DST, prints how it sees us, then prints whatever else comes in
+  send SOURCE-PORT DST TEXT  one datagram
+"""
+
+import http.server
+import select
+import socket
+import sys
+import time
+
+# The socket module lacks it in Python 3.11; the value is Linux's.
+IP_PKTINFO = 8
+
+
+def endpoint(text):
+    address, port = text.rsplit(":", 1)
+    return address, int(port)
+
+
+def show(address):
+    return f"{address[0]}:{address[1]}"
+
+
+def say(text):
+    print(text, flush=True)
+
+
+def udp(port):
+    s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    s.bind(("0.0.0.0", port))
+    return s
+
+
+def web(port, name):
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            body = f"hello from {name}; you are {show(self.client_address)}\n".encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+            say(f"{show(self.client_address)} GET {self.path}")
+
+        def log_message(self, *_):
+            pass
+
+    server = http.server.ThreadingHTTPServer(("0.0.0.0", int(port)), Handler)
+    say("ready")
+    server.serve_forever()
+
+
+def echo(*ports):
+    sockets = [udp(int(port)) for port in ports]
+    for s in sockets:
+        s.setsockopt(socket.IPPROTO_IP, IP_PKTINFO, 1)
+    say("ready")
+    while True:
+        for s in select.select(sockets, [], [])[0]:
+            # The answer's source is the address that was asked, which PKTINFO carries.
+            _, info, _, source = s.recvmsg(2048, 64)
+            say(show(source))
+            s.sendmsg([show(source).encode()], info, 0, source)
+
+
+def tcp_echo(port):
+    listener = socket.create_server(("0.0.0.0", int(port)))
+    say("ready")
+    clients = []
+    while True:
+        for s in select.select([listener, *clients], [], [])[0]:
+            if s is listener:
+                client, source = listener.accept()
+                say(show(source))
+                client.sendall(f"{show(source)}\n".encode())
+                clients.append(client)
+                continue
+            try:
+                data = s.recv(2048)
+            except OSError:
+                data = b""
+            if data:
+                s.sendall(data)
+            else:
+                clients.remove(s)
+                s.close()
+
+
+def ask(port, *destinations):
+    s = udp(int(port))
+    for destination in destinations:
+        seen = "nothing"
+        for _ in range(3):
+            s.sendto(b"who am I", endpoint(destination))
+            if select.select([s], [], [], 1)[0]:
+                data, source = s.recvfrom(2048)
+                seen = data.decode() if show(source) == destination else f"from {show(source)}"
+                break
+        say(f"{destination} {seen}")
+
+
+def tcp_connect(port, destination):
+    s = socket.socket()
+    s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    s.bind(("0.0.0.0", int(port)))
+    s.settimeout(5)
+    s.connect(endpoint(destination))
+    return s
+
+
+def tcp_ask(port, destination):
+    say(tcp_connect(port, destination).recv(2048).decode().strip())
+
+
+def tcp_beat(destination, interval):
+    s = tcp_connect(0, destination)
+    s.settimeout(30)
+    stream = s.makefile("rw")
+    say(f"seen as {stream.readline().strip()}")
+    number = 0
+    while True:
+        number += 1
+        stream.write(f"{number}\n")
+        stream.flush()
+        line = stream.readline()
+        if not line:
+            sys.exit("the server closed the connection")
+        say(f"beat {int(line)}")
+        time.sleep(float(interval))
+
+
+def listen(port):
+    s = udp(int(port))
+    say("ready")
+    receive(s)
+
+
+def hold(port, destination):
+    s = udp(int(port))
+    s.sendto(b"who am I", endpoint(destination))
+    s.settimeout(3)
+    data, _ = s.recvfrom(2048)
+    s.settimeout(None)
+    say(f"seen as {data.decode()}")
+    receive(s)
+
+
+def receive(s):
+    while True:
+        data, source = s.recvfrom(2048)
+        say(f"{show(source)} {data.decode()}")
+
+
+def send(port, destination, text):
+    udp(int(port)).sendto(text.encode(), endpoint(destination))
+
+
+roles = {
+    "web": web,
+    "echo": echo,
+    "tcp-echo": tcp_echo,
+    "ask": ask,
+    "tcp-ask": tcp_ask,
+    "tcp-beat": tcp_beat,
+    "listen": listen,
+    "hold": hold,
+    "send": send,
+}
+try:
+    roles[sys.argv[1]](*sys.argv[2:])
+except KeyboardInterrupt:
+    pass
