@@ -1,1 +1,51 @@
 //! Wire formats: zero-copy header views, checksums, tunnel codecs.
+//!
+//! A view borrows bytes, and its one constructor checks every length the getters rely on: after it
+//! no getter panics, whatever the bytes hold. Views hold their fixed header as an array, so getters
+//! compile to plain loads. Nothing here allocates.
+//!
+//! - one module per format: [`ethernet`], [`arp`], [`ipv4`], [`ipv6`], [`udp`], [`tcp`],
+//!   [`icmpv4`], [`icmpv6`], [`vxlan`]; [`options`] walks the option lists of IPv4 and TCP;
+//! - [`checksum`]: the Internet checksum, whole and incremental;
+//! - [`rewrite`]: changes to a packet with all its checksums, for NAT and forwarding;
+//! - [`build`]: packets the gateway itself sends, and encapsulation;
+//! - [`ecn`]: congestion marks across tunnels;
+//! - [`flow`]: 5-tuples and their hash.
+//!
+//! # Limitations
+//! Rewriting and building are for IPv4 only; IPv6 and ICMPv6 are read. VXLAN is the only tunnel.
+//! SCTP (CRC32c) passes with its addresses changed but its ports as they are.
+
+#![forbid(unsafe_code)]
+
+pub mod arp;
+pub mod build;
+mod bytes;
+pub mod checksum;
+pub mod ecn;
+mod error;
+pub mod ethernet;
+pub mod flow;
+pub mod icmpv4;
+pub mod icmpv6;
+pub mod ipv4;
+pub mod ipv6;
+pub mod options;
+pub mod rewrite;
+pub mod tcp;
+pub mod udp;
+pub mod vxlan;
+
+pub use arp::{Arp, ArpFrame, ArpOperation};
+pub use checksum::{Delta, Sum};
+pub use ecn::Ecn;
+pub use error::PacketError;
+pub use ethernet::{EtherType, Ethernet, EthernetMut, VlanTag};
+pub use flow::FlowKey;
+pub use icmpv4::{EmbeddedIpv4, Icmpv4, Icmpv4Type};
+pub use icmpv6::{Icmpv6, Icmpv6Type};
+pub use ipv4::{Ipv4, Ipv4Fields, Ipv4Header};
+pub use ipv6::{Ipv6, UpperLayer};
+pub use tcp::{Tcp, TcpFlags};
+pub use udp::Udp;
+pub use vxlan::Vxlan;
