@@ -31,7 +31,7 @@ pub use frr::Frr;
 pub use host::{Host, Output};
 pub use hypervisor::{Hypervisor, Segment};
 pub use process::Process;
-pub use sekishod::{Sekishod, bin_dir};
+pub use sekishod::{Sekishod, bin_dir, sum_of_keys};
 pub use server::Server;
 pub use wait::{wait_gone, wait_until};
 
@@ -41,6 +41,9 @@ const NETNS_DIR: &str = "/run/netns";
 const FILES_DIR: &str = "/run/sekisho-lab";
 /// What the name of each of our namespaces begins with.
 const NETNS_PREFIX: &str = "sekisho-lab-";
+
+/// A file of this name in a laboratory's folder spares it from being swept.
+const KEEP: &str = "keep";
 
 static COUNTER: AtomicU32 = AtomicU32::new(0);
 
@@ -103,6 +106,15 @@ impl Lab {
         Ok(dir)
     }
 
+    /// Marks the laboratory to be left standing when its owner ends; the owner has to forget its
+    /// handles and processes instead of dropping them.
+    ///
+    /// # Errors
+    /// When the file system refuses.
+    pub fn keep(&self) -> Result<()> {
+        fs::write(self.0.dir.join(KEEP), "").context("cannot mark the laboratory")
+    }
+
     /// What the names of this laboratory's namespaces begin with.
     #[must_use]
     pub fn netns_prefix(&self) -> String {
@@ -113,6 +125,15 @@ impl Lab {
 impl Drop for Inner {
     fn drop(&mut self) {
         remove(&self.id);
+    }
+}
+
+/// Removes the laboratories left standing by [`Lab::keep`].
+pub fn remove_kept() {
+    for id in ids() {
+        if is_kept(&id) {
+            remove(&id);
+        }
     }
 }
 
@@ -133,7 +154,7 @@ pub fn remove_own() {
 pub fn sweep() -> Result<()> {
     for id in ids() {
         let alive = owner_of(&id).is_some_and(|pid| Path::new(&format!("/proc/{pid}")).exists());
-        if !alive {
+        if !alive && !is_kept(&id) {
             remove(&id);
         }
     }
@@ -153,6 +174,10 @@ fn ids() -> Vec<String> {
     ids.sort();
     ids.dedup();
     ids
+}
+
+fn is_kept(id: &str) -> bool {
+    Path::new(FILES_DIR).join(id).join(KEEP).exists()
 }
 
 fn owner_of(id: &str) -> Option<u32> {

@@ -29,6 +29,22 @@ pub fn bin_dir() -> Result<PathBuf> {
     Ok(dir.to_owned())
 }
 
+/// The sum of all numbers in a JSON document whose key holds `needle`.
+#[must_use]
+pub fn sum_of_keys(value: &Value, needle: &str) -> u64 {
+    match value {
+        Value::Object(map) => map
+            .iter()
+            .map(|(key, value)| match value {
+                Value::Number(number) if key.contains(needle) => number.as_u64().unwrap_or(0),
+                other => sum_of_keys(other, needle),
+            })
+            .sum(),
+        Value::Array(values) => values.iter().map(|value| sum_of_keys(value, needle)).sum(),
+        _ => 0,
+    }
+}
+
 /// A daemon in the gateway's namespace. Its files are in a folder of the laboratory.
 #[derive(Debug)]
 pub struct Sekishod {
@@ -193,14 +209,18 @@ impl Sekishod {
     /// What it has written, in all its lives.
     #[must_use]
     pub fn log(&self) -> String {
-        let path = self
-            .host
-            .lab()
-            .dir()
-            .join(format!("{}-sekishod.log", self.host.name()));
-        fs::read(path)
+        fs::read(self.log_path())
             .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
             .unwrap_or_default()
+    }
+
+    /// The file its output goes to.
+    #[must_use]
+    pub fn log_path(&self) -> PathBuf {
+        self.host
+            .lab()
+            .dir()
+            .join(format!("{}-sekishod.log", self.host.name()))
     }
 
     fn write_config(&self, config: &str) -> Result<()> {

@@ -1,0 +1,37 @@
+//! What cargo does for us: building the programs, running the tests.
+
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+
+/// Builds the daemon and the CLI.
+///
+/// # Errors
+/// When they do not compile.
+pub(crate) fn build() -> Result<()> {
+    cargo(&["build", "--workspace", "--bins"])
+}
+
+/// Runs the tests of the whole workspace; the black-box tests find the programs built before.
+///
+/// # Errors
+/// When one fails.
+pub(crate) fn test(long: bool, filter: Option<&str>) -> Result<()> {
+    build()?;
+    let mut arguments = vec!["test", "--workspace", "--no-fail-fast"];
+    if long {
+        arguments.extend(["--features", "sekisho-tests/long"]);
+    }
+    arguments.extend(filter);
+    cargo(&arguments)
+}
+
+fn cargo(arguments: &[&str]) -> Result<()> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let status = Command::new(cargo)
+        .args(arguments)
+        .status()
+        .context("cannot run cargo")?;
+    ensure!(status.success(), "`cargo {}` failed", arguments.join(" "));
+    Ok(())
+}
