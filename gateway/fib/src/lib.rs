@@ -1,1 +1,61 @@
-//! Forwarding tables: single writer, wait-free readers.
+//! Forwarding tables: a leaf names a path list, a path list picks an adjacency.
+//!
+//! ```text
+//! Reader::lookup(vrf, address) -> Leaf -> Reader::select(path list, flow hash) -> Reader::adjacency(id)
+//! ```
+//!
+//! One [`Writer`] (the control thread) changes the [`Tables`] that one [`Reader`] per worker reads.
+//! Readers take no lock, allocate nothing and never wait: everything they follow is an index stored
+//! with one atomic store after what it names was complete. What the writer unlinks is reused only
+//! after every worker has passed a burst boundary ([`Reader::quiesce`]).
+//!
+//! Who may change what without touching what lies above it:
+//! - an adjacency is replaced under a stable [`AdjacencyId`]: a neighbour that resolves or moves
+//!   changes no path list;
+//! - a path list is rebuilt under a stable [`PathListId`]: the loss of a next hop costs the number
+//!   of path lists that hold it, not of routes, and moves only the flows that used it;
+//! - a route changes as one store per address range, so that a reader sees the old leaf or the new
+//!   one and never a hole.
+//!
+//! # Limitations
+//! - A route near the top of the tree is copied into every block below it: a new default route of
+//!   a VRF with a full Internet table costs the writer tens of milliseconds. (A change of where the
+//!   default route leads costs one store.)
+//! - IPv6 uses the same tree as IPv4, eight bits at a time; a structure with fewer dependent loads
+//!   for long prefixes would be faster.
+//! - A path list has no precomputed backup: the members that remain are the backup.
+//! - A tunnel adjacency names its remote VTEP; the path to it is looked up in the provider VRF.
+
+#![forbid(unsafe_code)]
+
+mod address;
+mod adjacency;
+mod adjacency_table;
+mod arena;
+mod blocks;
+mod error;
+mod leaf;
+mod path_list;
+mod path_list_table;
+mod quiescent;
+mod reader;
+mod records;
+mod resilient;
+mod stats;
+mod tables;
+mod trie;
+mod trie_writer;
+mod vrf;
+mod writer;
+
+pub use address::Address;
+pub use adjacency::{Adjacency, AdjacencyId, Link};
+pub use error::FibError;
+pub use leaf::Leaf;
+pub use path_list::{Interned, NextHop, PathListId, PathMember};
+pub use quiescent::Epoch;
+pub use reader::Reader;
+pub use stats::{Stats, VrfStats};
+pub use tables::{Capacity, Tables};
+pub use trie::Lookup;
+pub use writer::Writer;

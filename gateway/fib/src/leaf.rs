@@ -1,0 +1,105 @@
+//! What a lookup ends in, as one 32-bit word.
+
+use sekisho_types::{InterfaceId, SegmentId, VrfId};
+
+use crate::{AdjacencyId, Link, PathListId};
+
+/// What becomes of packets to a prefix.
+///
+/// Indexes stay meaningful until the reader that got them passes its next burst boundary.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Leaf {
+    /// No route.
+    #[default]
+    None,
+    /// Through one of several next hops: [`Reader::select`](crate::Reader::select).
+    PathList(PathListId),
+    /// On the link itself: the destination is its own next hop.
+    Connected(Link),
+    /// An address of the gateway.
+    Local,
+    /// A pool or floating address: only a session or mapping may let the packet in.
+    Nat,
+    /// As another VRF says (route leaking). The caller bounds the depth.
+    LookupVrf(VrfId),
+    /// Dropped on purpose.
+    Discard,
+    /// One known neighbour or endpoint: [`Reader::adjacency`](crate::Reader::adjacency).
+    Adjacency(AdjacencyId),
+}
+
+/// Set in a tree's word that names a block rather than being a leaf.
+pub(crate) const CHILD: u32 = 1 << 31;
+
+const KIND_SHIFT: u32 = 27;
+const INDEX_MASK: u32 = (1 << KIND_SHIFT) - 1;
+/// Indexes of path lists and adjacencies lie below this.
+pub(crate) const MAX_INDEX: u32 = INDEX_MASK;
+
+impl Leaf {
+    /// The leaf as a word without [`CHILD`]. No route is zero, as in untouched memory.
+    pub(crate) const fn pack(self) -> u32 {
+        let (kind, index) = match self {
+            Self::None => (0, 0),
+            Self::PathList(id) => (1, id.value()),
+            Self::Connected(Link::Interface(id)) => (2, id.value() as u32),
+            Self::Connected(Link::Segment(id)) => (3, id.value() as u32),
+            Self::Local => (4, 0),
+            Self::Nat => (5, 0),
+            Self::LookupVrf(id) => (6, id.value() as u32),
+            Self::Discard => (7, 0),
+            Self::Adjacency(id) => (8, id.value()),
+        };
+        kind << KIND_SHIFT | index & INDEX_MASK
+    }
+
+    /// The leaf a word without [`CHILD`] stands for.
+    #[inline]
+    pub(crate) const fn unpack(word: u32) -> Self {
+        let index = word & INDEX_MASK;
+        match word >> KIND_SHIFT {
+            1 => Self::PathList(PathListId::new(index)),
+            2 => Self::Connected(Link::Interface(InterfaceId::new(index as u16))),
+            3 => Self::Connected(Link::Segment(SegmentId::new(index as u16))),
+            4 => Self::Local,
+            5 => Self::Nat,
+            6 => Self::LookupVrf(VrfId::new(index as u16)),
+            7 => Self::Discard,
+            8 => Self::Adjacency(AdjacencyId::new(index)),
+            _ => Self::None,
+        }
+    }
+
+    /// Whether a known neighbour at the same address is better than this route.
+    pub(crate) const fn yields_to_host(self) -> bool {
+        matches!(self, Self::None | Self::Connected(_))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_of_leaf_survives_packing() {
+        for leaf in [
+            Leaf::None,
+            Leaf::PathList(PathListId::new(MAX_INDEX)),
+            Leaf::Connected(Link::Interface(InterfaceId::new(u16::MAX))),
+            Leaf::Connected(Link::Segment(SegmentId::new(7))),
+            Leaf::Local,
+            Leaf::Nat,
+            Leaf::LookupVrf(VrfId::new(u16::MAX)),
+            Leaf::Discard,
+            Leaf::Adjacency(AdjacencyId::new(MAX_INDEX)),
+        ] {
+            assert_eq!(Leaf::unpack(leaf.pack()), leaf);
+            assert_eq!(leaf.pack() & CHILD, 0);
+        }
+    }
+
+    #[test]
+    fn untouched_memory_is_no_route() {
+        assert_eq!(Leaf::unpack(0), Leaf::None);
+    }
+}
