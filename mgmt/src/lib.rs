@@ -3,3 +3,6 @@
 #![forbid(unsafe_code)]
 
 pub mod config;
+
+/// Where the gRPC server listens unless the configuration says otherwise.
+pub const DEFAULT_SOCKET: &str = "/run/sekisho/sekisho.sock";

@@ -1,0 +1,417 @@
+//! Tenants: segments and their endpoints, routes, and the inside of their translations.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use sekisho_types::{Ipv4Prefix, MacAddr, Prefix, Vni};
+
+use crate::config::model::{
+    FloatingIp, InterfaceAddress, PortForward, Segment, SnatRule, SnatTarget, StaticEndpoint,
+    StaticRoute, Tenant,
+};
+use crate::config::problem::{Located, Problems};
+use crate::config::raw::{self, Maybe, Raw};
+
+use super::provider::{check_mac, overlap, static_routes, uplink_mtu};
+use super::{Names, all, check_host, or, refer, unique, uplink_addresses};
+
+/// What VXLAN adds to an inner IP packet: Ethernet 14, VXLAN 8, UDP 8, IPv4 20.
+const VXLAN_OVERHEAD: u16 = 50;
+
+pub(super) fn tenants(raw: &Raw, names: &Names, p: &mut Problems<'_>) -> Option<Vec<Tenant>> {
+    let vnis = raw
+        .tenants
+        .iter()
+        .flat_map(|tenant| tenant.segments.iter().map(|segment| &segment.vni));
+    unique("VNI", vnis, p);
+    check_advertised(raw, p);
+    all(raw.tenants.iter().map(|tenant| {
+        if let Some(name) = &tenant.name
+            && name.as_str() == "provider"
+        {
+            p.error(
+                &name.at,
+                "the VRF of the uplinks is called provider; give the tenant another name",
+            );
+        }
+        let segment_names = tenant.segments.iter().map(|segment| &segment.name);
+        unique("segment", segment_names, p);
+        check_disjoint(&tenant.segments, p);
+        let segments = all(tenant
+            .segments
+            .iter()
+            .map(|segment| build_segment(segment, raw, p)));
+        let routes = routes(tenant, p);
+        let snat = snat(tenant, names, p);
+        let floating_ips = floating_ips(tenant, p);
+        let port_forwards = port_forwards(tenant, p);
+        Some(Tenant {
+            name: tenant.name.as_ref()?.value.clone(),
+            segments: segments?,
+            routes: routes?,
+            snat: snat?,
+            floating_ips: floating_ips?,
+            port_forwards: port_forwards?,
+        })
+    }))
+}
+
+/// One VRF cannot hold the same connected prefix twice.
+fn check_disjoint(segments: &[raw::Segment], p: &mut Problems<'_>) {
+    for (index, segment) in segments.iter().enumerate() {
+        let Some(gateway) = &segment.gateway else {
+            continue;
+        };
+        let earlier = segments[..index].iter().filter_map(|s| s.gateway.as_ref());
+        if let Some(other) = earlier
+            .into_iter()
+            .find(|other| overlap(other.prefix, gateway.prefix))
+        {
+            let message = format!(
+                "{} overlaps {} of the same tenant ({}); give each segment its own prefix",
+                gateway.prefix,
+                other.prefix,
+                p.line_of(&other.at)
+            );
+            p.error(&gateway.at, message);
+        }
+    }
+}
+
+/// What is announced is reachable in the provider VRF, where prefixes cannot overlap.
+fn check_advertised(raw: &Raw, p: &mut Problems<'_>) {
+    let mut seen: Vec<(Prefix, &Located<InterfaceAddress>, &str)> = Vec::new();
+    for tenant in &raw.tenants {
+        let name = tenant.name.as_ref().map_or("?", |name| name.as_str());
+        for segment in &tenant.segments {
+            let advertised = segment.advertise.as_ref().is_some_and(|flag| flag.value);
+            let Some(gateway) = segment.gateway.as_ref().filter(|_| advertised) else {
+                continue;
+            };
+            let prefix = gateway.prefix;
+            if let Some((other, at, owner)) =
+                seen.iter().find(|(other, ..)| overlap(*other, prefix))
+                && *owner != name
+            {
+                let message = format!(
+                    "{prefix} is announced, but overlaps {other}, which tenant {owner} announces \
+                     ({}); announce only one of them",
+                    p.line_of(&at.at)
+                );
+                p.error(&gateway.at, message);
+            }
+            if let Some(own) = uplink_addresses(raw).find(|own| overlap(own.prefix, prefix)) {
+                let message = format!(
+                    "{prefix} is announced, but overlaps the connected prefix {} of an uplink ({}); \
+                     use advertise = false, or another prefix",
+                    own.prefix,
+                    p.line_of(&own.at)
+                );
+                p.error(&gateway.at, message);
+            }
+            if raw.bgp.is_none() {
+                p.warn(
+                    &segment.at,
+                    "nothing announces this segment: there is no [bgp]",
+                );
+            }
+            seen.push((prefix, gateway, name));
+        }
+    }
+}
+
+fn build_segment(segment: &raw::Segment, raw: &Raw, p: &mut Problems<'_>) -> Option<Segment> {
+    if raw.underlay.is_none() {
+        p.error(
+            &segment.at,
+            "a segment needs tunnels; write [underlay] with the address where they end",
+        );
+    }
+    if let Some(mac) = &segment.mac {
+        check_mac(mac, p);
+    }
+    if let Some(gateway) = &segment.gateway {
+        check_host(gateway.address, gateway.prefix, &gateway.at, p);
+        if gateway.prefix.is_host() {
+            let message = format!(
+                "{} leaves no room for endpoints; write the length of the segment's prefix",
+                gateway.prefix
+            );
+            p.error(&gateway.at, message);
+        }
+    }
+    let vteps = segment.vteps.as_deref().unwrap_or_default();
+    check_vteps(segment, vteps, raw, p);
+    let fits = fits_underlay(raw);
+    if let Some(mtu) = &segment.mtu
+        && mtu.value > fits
+    {
+        let message = format!(
+            "MTU {} does not fit the underlay, which carries inner packets up to {fits}; larger \
+             ones will be dropped",
+            mtu.value
+        );
+        p.warn(&mtu.at, message);
+    }
+    let endpoints = endpoints(segment, vteps, p);
+    let vni = Vni::new(segment.vni.as_ref()?.value).ok()?;
+    Some(Segment {
+        name: segment.name.as_ref()?.value.clone(),
+        vni,
+        gateway: segment.gateway.as_ref()?.value,
+        mac: or(&segment.mac, derived_mac(vni)),
+        mtu: or(&segment.mtu, fits),
+        vteps: vteps.iter().map(|vtep| vtep.value).collect(),
+        learning: or(&segment.learning, true),
+        advertise: or(&segment.advertise, false),
+        endpoints: endpoints?,
+    })
+}
+
+/// A locally administered address that is the same on every gateway of the segment.
+fn derived_mac(vni: Vni) -> MacAddr {
+    let [a, b, c] = vni.octets();
+    MacAddr::new([0x02, 0x53, 0x4b, a, b, c])
+}
+
+/// The largest inner packet that fits the uplink toward the other VTEPs: the one that holds the
+/// underlay address; for a loopback-like one, the smallest of all.
+fn fits_underlay(raw: &Raw) -> u16 {
+    let address = raw
+        .underlay
+        .as_ref()
+        .and_then(|underlay| underlay.address.as_ref())
+        .map(|address| IpAddr::V4(address.value));
+    let owner = raw.uplinks.iter().find(|uplink| {
+        let mut own = uplink.addresses.iter().flatten();
+        own.any(|own| Some(own.address) == address)
+    });
+    let mtu = match owner {
+        Some(uplink) => uplink_mtu(raw, uplink),
+        None => raw
+            .uplinks
+            .iter()
+            .map(|uplink| uplink_mtu(raw, uplink))
+            .min()
+            .unwrap_or(1500),
+    };
+    mtu.saturating_sub(VXLAN_OVERHEAD)
+}
+
+fn check_vteps(
+    segment: &raw::Segment,
+    vteps: &[Located<Ipv4Addr>],
+    raw: &Raw,
+    p: &mut Problems<'_>,
+) {
+    if vteps.is_empty() {
+        p.warn(
+            &segment.at,
+            "no VTEP may send for this segment; write vteps = [\"10.1.0.11\"]",
+        );
+    }
+    let list: Vec<Maybe<Ipv4Addr>> = vteps.iter().cloned().map(Some).collect();
+    unique("VTEP", list.iter(), p);
+    let underlay = raw.underlay.as_ref().and_then(|u| u.address.as_ref());
+    for vtep in vteps {
+        let ip = IpAddr::V4(vtep.value);
+        if underlay.is_some_and(|own| own.value == vtep.value) {
+            let message = format!("{ip} is the gateway's own VTEP address; list the others");
+            p.error(&vtep.at, message);
+        } else {
+            check_host(ip, Prefix::host(ip), &vtep.at, p);
+        }
+    }
+}
+
+fn endpoints(
+    segment: &raw::Segment,
+    vteps: &[Located<Ipv4Addr>],
+    p: &mut Problems<'_>,
+) -> Option<Vec<StaticEndpoint>> {
+    let addresses = segment.endpoints.iter().map(|endpoint| &endpoint.address);
+    unique("endpoint", addresses, p);
+    all(segment.endpoints.iter().map(|endpoint| {
+        if let Some(mac) = &endpoint.mac {
+            check_mac(mac, p);
+        }
+        if let (Some(address), Some(gateway)) = (&endpoint.address, &segment.gateway) {
+            if !gateway.prefix.contains(address.value) {
+                let message = format!(
+                    "{} is outside the segment's prefix {}",
+                    address.value, gateway.prefix
+                );
+                p.error(&address.at, message);
+            } else if address.value == gateway.address {
+                let message = format!(
+                    "{} is the segment's gateway; an endpoint needs another address",
+                    address.value
+                );
+                p.error(&address.at, message);
+            } else {
+                check_host(address.value, gateway.prefix, &address.at, p);
+            }
+        }
+        if let Some(vtep) = &endpoint.vtep
+            && !vteps.iter().any(|known| known.value == vtep.value)
+        {
+            let message = format!(
+                "{} is not among the segment's vteps; add it there, for packets from it are \
+                 dropped otherwise",
+                vtep.value
+            );
+            p.error(&vtep.at, message);
+        }
+        Some(StaticEndpoint {
+            address: endpoint.address.as_ref()?.value,
+            mac: endpoint.mac.as_ref()?.value,
+            vtep: endpoint.vtep.as_ref()?.value,
+        })
+    }))
+}
+
+fn routes(tenant: &raw::Tenant, p: &mut Problems<'_>) -> Option<Vec<StaticRoute>> {
+    let own: Vec<IpAddr> = gateways(tenant).map(|gateway| gateway.address).collect();
+    for route in &tenant.routes {
+        let hops = route
+            .next_hop
+            .iter()
+            .chain(route.next_hops.iter().flatten());
+        for hop in hops {
+            if !gateways(tenant).any(|gateway| gateway.prefix.contains(hop.value)) {
+                let message = format!(
+                    "{} is in no segment of the tenant; the route waits for a route to it",
+                    hop.value
+                );
+                p.warn(&hop.at, message);
+            }
+        }
+    }
+    static_routes(&tenant.routes, &own, p)
+}
+
+fn gateways(tenant: &raw::Tenant) -> impl Iterator<Item = &InterfaceAddress> {
+    tenant
+        .segments
+        .iter()
+        .filter_map(|segment| segment.gateway.as_ref().map(|gateway| &gateway.value))
+}
+
+fn snat(tenant: &raw::Tenant, names: &Names, p: &mut Problems<'_>) -> Option<Vec<SnatRule>> {
+    let mut earlier: Vec<&Located<Ipv4Prefix>> = Vec::new();
+    for rule in &tenant.snat {
+        let Some(source) = &rule.source else {
+            continue;
+        };
+        if let Some(wider) = earlier.iter().find(|wider| wider.covers(source.value)) {
+            let message = format!(
+                "this rule never matches: {} ({}) stands before it; put the longer prefix first",
+                wider.value,
+                p.line_of(&wider.at)
+            );
+            p.warn(&source.at, message);
+        }
+        earlier.push(source);
+    }
+    all(tenant.snat.iter().map(|rule| {
+        let to = snat_target(rule, names, p);
+        Some(SnatRule {
+            source: rule.source.as_ref()?.value,
+            to: to?,
+        })
+    }))
+}
+
+fn snat_target(rule: &raw::Snat, names: &Names, p: &mut Problems<'_>) -> Option<SnatTarget> {
+    match (&rule.pool, &rule.to) {
+        (Some(pool), None) => {
+            refer("NAT pool", pool, &names.nat_pools, p);
+            Some(SnatTarget::Pool(pool.value.clone()))
+        }
+        (None, Some(to)) => match to.as_str() {
+            "uplink" => Some(SnatTarget::Uplink),
+            "none" => Some(SnatTarget::None),
+            other => {
+                let message = format!(
+                    "{other:?} is not known here; write \"uplink\" or \"none\", or pool = \
+                     {other:?}"
+                );
+                p.error(&to.at, message);
+                None
+            }
+        },
+        _ => {
+            p.error(
+                &rule.at,
+                "a rule says what its sources become: write either pool = \"NAME\" or to = \
+                 \"uplink\" or \"none\"",
+            );
+            None
+        }
+    }
+}
+
+fn floating_ips(tenant: &raw::Tenant, p: &mut Problems<'_>) -> Option<Vec<FloatingIp>> {
+    let insides = tenant.floating_ips.iter().map(|floating| &floating.inside);
+    unique("the floating IP of", insides, p);
+    all(tenant.floating_ips.iter().map(|floating| {
+        if let Some(inside) = &floating.inside {
+            check_inside(inside.value, inside, tenant, p);
+        }
+        if let Some(outside) = &floating.outside {
+            let ip = IpAddr::V4(outside.value);
+            check_host(ip, Prefix::host(ip), &outside.at, p);
+        }
+        Some(FloatingIp {
+            outside: floating.outside.as_ref()?.value,
+            inside: floating.inside.as_ref()?.value,
+        })
+    }))
+}
+
+fn port_forwards(tenant: &raw::Tenant, p: &mut Problems<'_>) -> Option<Vec<PortForward>> {
+    all(tenant.port_forwards.iter().map(|forward| {
+        if let Some(inside) = &forward.inside {
+            check_inside(inside.value.0, inside, tenant, p);
+        }
+        if let Some(outside) = &forward.outside {
+            let ip = IpAddr::V4(outside.value.0);
+            check_host(ip, Prefix::host(ip), &outside.at, p);
+        }
+        Some(PortForward {
+            protocol: forward.protocol.as_ref()?.value,
+            outside: forward.outside.as_ref()?.value,
+            inside: forward.inside.as_ref()?.value,
+        })
+    }))
+}
+
+/// An inside address lives in a segment of the tenant, and is not the gateway's.
+fn check_inside<T>(
+    address: Ipv4Addr,
+    written: &Located<T>,
+    tenant: &raw::Tenant,
+    p: &mut Problems<'_>,
+) {
+    let ip = IpAddr::V4(address);
+    let Some(gateway) = gateways(tenant).find(|gateway| gateway.prefix.contains(ip)) else {
+        let prefixes: Vec<String> = gateways(tenant)
+            .map(|gateway| gateway.prefix.to_string())
+            .collect();
+        let message = if prefixes.is_empty() {
+            format!("{ip} is in no segment of the tenant, which has none")
+        } else {
+            format!(
+                "{ip} is in no segment of the tenant; its segments are {}",
+                prefixes.join(", ")
+            )
+        };
+        p.error(&written.at, message);
+        return;
+    };
+    if gateway.address == ip {
+        let message = format!("{ip} is the segment's gateway; use an endpoint's address");
+        p.error(&written.at, message);
+    } else {
+        check_host(ip, gateway.prefix, &written.at, p);
+    }
+}
