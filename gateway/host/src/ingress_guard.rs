@@ -232,3 +232,6 @@ fn global_address(attribute: &AddressAttribute) -> Option<IpAddr> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests;

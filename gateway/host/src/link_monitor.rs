@@ -184,3 +184,6 @@ impl KnownLinks {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
