@@ -237,3 +237,153 @@ pub fn echo_reply(packet: &mut [u8], ttl: u8) -> Result<(), PacketError> {
     rewrite::put_byte(header, ipv4::TTL, ttl);
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SRC: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 10);
+    const DST: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 80);
+
+    fn packet(src: Ipv4Addr, dst: Ipv4Addr, protocol: IpProtocol, payload: &[u8]) -> Vec<u8> {
+        let mut packet = vec![0; ipv4::MIN_HEADER_LEN];
+        Ipv4Fields {
+            tos: 0,
+            total_len: (ipv4::MIN_HEADER_LEN + payload.len()) as u16,
+            dont_fragment: false,
+            ttl: 64,
+            protocol,
+            src,
+            dst,
+        }
+        .write(packet.first_chunk_mut().unwrap());
+        packet.extend(payload);
+        packet
+    }
+
+    fn is_allowed(packet: &[u8]) -> bool {
+        IcmpError::is_allowed_about(&Ipv4::new(packet).unwrap())
+    }
+
+    #[test]
+    fn l04_errors_are_sent_about_plain_packets_and_questions() {
+        assert!(is_allowed(&packet(SRC, DST, IpProtocol::UDP, &[0; 8])));
+        let echo = [8, 0, 0, 0, 0, 0, 0, 0];
+        assert!(is_allowed(&packet(SRC, DST, IpProtocol::ICMP, &echo)));
+        let mut first_fragment = packet(SRC, DST, IpProtocol::UDP, &[0; 8]);
+        first_fragment[6] = 0x20;
+        assert!(is_allowed(&first_fragment));
+    }
+
+    #[test]
+    fn l04_no_error_is_sent_about_an_error_or_an_unreadable_message() {
+        for kind in [3, 4, 5, 11, 12] {
+            let error = [kind, 0, 0, 0, 0, 0, 0, 0];
+            assert!(!is_allowed(&packet(SRC, DST, IpProtocol::ICMP, &error)));
+        }
+        assert!(!is_allowed(&packet(SRC, DST, IpProtocol::ICMP, &[8])));
+    }
+
+    #[test]
+    fn l04_no_error_is_sent_about_later_fragments_many_receivers_or_no_sender() {
+        let mut fragment = packet(SRC, DST, IpProtocol::UDP, &[0; 8]);
+        fragment[7] = 1;
+        assert!(!is_allowed(&fragment));
+        for dst in ["224.0.0.5", "255.255.255.255"] {
+            let dst = dst.parse().unwrap();
+            assert!(!is_allowed(&packet(SRC, dst, IpProtocol::UDP, &[0; 8])));
+        }
+        for src in ["0.0.0.0", "0.1.2.3", "127.0.0.1", "239.1.1.1", "240.0.0.1"] {
+            let src = src.parse().unwrap();
+            assert!(!is_allowed(&packet(src, DST, IpProtocol::UDP, &[0; 8])));
+        }
+    }
+
+    #[test]
+    fn every_error_has_its_type_code_and_word() {
+        let offending = packet(SRC, DST, IpProtocol::UDP, &[7; 8]);
+        let cases = [
+            (IcmpError::NetworkUnreachable, 3, 0, [0, 0, 0, 0]),
+            (IcmpError::HostUnreachable, 3, 1, [0, 0, 0, 0]),
+            (IcmpError::ProtocolUnreachable, 3, 2, [0, 0, 0, 0]),
+            (IcmpError::PortUnreachable, 3, 3, [0, 0, 0, 0]),
+            (
+                IcmpError::FragmentationNeeded { mtu: 1450 },
+                3,
+                4,
+                [0, 0, 5, 0xaa],
+            ),
+            (IcmpError::AdministrativelyProhibited, 3, 13, [0, 0, 0, 0]),
+            (IcmpError::TtlExceeded, 11, 0, [0, 0, 0, 0]),
+            (IcmpError::ReassemblyTimeExceeded, 11, 1, [0, 0, 0, 0]),
+            (
+                IcmpError::ParameterProblem { pointer: 20 },
+                12,
+                0,
+                [20, 0, 0, 0],
+            ),
+        ];
+        for (error, kind, code, word) in cases {
+            let mut out = [0xff; 64];
+            let length = error.write(&mut out, DST, 64, &offending).unwrap();
+            let view = Ipv4::new(&out[..length]).unwrap();
+            assert!(view.is_intact());
+            assert_eq!((view.src(), view.dst()), (DST, SRC));
+            let icmp = Icmpv4::new(view.payload()).unwrap();
+            assert!(icmp.is_intact(), "{error:?}");
+            assert_eq!((icmp.message_type().0, icmp.code()), (kind, code));
+            assert_eq!(view.payload()[4..8], word);
+            assert_eq!(icmp.body(), offending);
+        }
+    }
+
+    #[test]
+    fn an_error_quotes_no_padding_and_fits_the_buffer_or_is_refused() {
+        let mut offending = packet(SRC, DST, IpProtocol::UDP, &[7; 40]);
+        offending.extend([0xee; 6]);
+        let write =
+            |room: usize| IcmpError::TtlExceeded.write(&mut vec![0; room], DST, 64, &offending);
+        assert_eq!(write(576), Ok(28 + 60));
+        assert_eq!(write(60), Ok(60));
+        assert_eq!(write(56), Ok(56));
+        assert_eq!(write(55), Err(PacketError::BufferTooSmall));
+        assert_eq!(write(0), Err(PacketError::BufferTooSmall));
+    }
+
+    #[test]
+    fn only_whole_echo_requests_are_answered() {
+        let mut request = packet(SRC, DST, IpProtocol::ICMP, &[8, 0, 0xf7, 0xff, 0, 0, 0, 0]);
+        let refused = Err(PacketError::IcmpNotEchoRequest);
+        for (at, value) in [(20, 0), (21, 1), (9, 17), (6, 0x20), (7, 1)] {
+            let mut other = request.clone();
+            other[at] = value;
+            let before = other.clone();
+            assert_eq!(echo_reply(&mut other, 64), refused, "byte {at}");
+            assert_eq!(other, before);
+        }
+        echo_reply(&mut request, 64).unwrap();
+        let view = Ipv4::new(&request).unwrap();
+        assert!(view.is_intact());
+        assert!(Icmpv4::new(view.payload()).unwrap().is_intact());
+    }
+
+    #[test]
+    fn a_frame_no_ipv4_packet_can_hold_is_refused() {
+        let encap = VxlanEncap {
+            dst_mac: MacAddr::ZERO,
+            src_mac: MacAddr::ZERO,
+            src: SRC,
+            dst: DST,
+            src_port: 50000,
+            dst_port: vxlan::UDP_PORT,
+            vni: Vni::MAX,
+            tos: 0,
+            ttl: 64,
+        };
+        let mut out = [0; VXLAN_OVERHEAD];
+        assert_eq!(encap.write(&mut out, 65535 - 36), Ok(()));
+        let refused = Err(PacketError::TooLong);
+        assert_eq!(encap.write(&mut out, 65536 - 36), refused);
+        assert_eq!(encap.write(&mut out, usize::MAX), refused);
+    }
+}

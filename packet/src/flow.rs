@@ -10,7 +10,7 @@ use crate::ipv4::Ipv4;
 
 const SCTP: IpProtocol = IpProtocol(132);
 const DCCP: IpProtocol = IpProtocol(33);
-const UDP_LITE: IpProtocol = IpProtocol(136);
+pub(crate) const UDP_LITE: IpProtocol = IpProtocol(136);
 
 /// The 5-tuple of an IPv4 flow, in one direction.
 ///

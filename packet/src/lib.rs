@@ -14,7 +14,8 @@
 //!
 //! # Limitations
 //! Rewriting and building are for IPv4 only; IPv6 and ICMPv6 are read. VXLAN is the only tunnel.
-//! SCTP (CRC32c) passes with its addresses changed but its ports as they are.
+//! Ports of SCTP (CRC32c) and DCCP are read but not rewritten; a changed address suits SCTP, whose
+//! checksum does not cover it, but leaves the checksum of DCCP wrong. [`FlowKey`] is for IPv4.
 
 #![forbid(unsafe_code)]
 

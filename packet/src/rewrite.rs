@@ -9,6 +9,7 @@ use sekisho_types::IpProtocol;
 use crate::bytes::{be16, ipv4, put16, put32};
 use crate::checksum::Delta;
 use crate::error::PacketError;
+use crate::flow::UDP_LITE;
 use crate::icmpv4::{self, Icmpv4};
 use crate::ipv4::{self, Ipv4, Ipv4Header};
 use crate::{tcp, udp};
@@ -18,7 +19,7 @@ use crate::{tcp, udp};
 pub enum Transport {
     /// Ports, and a checksum over the pseudo header.
     Tcp,
-    /// Ports, and a checksum over the pseudo header unless it is 0.
+    /// Ports, and a checksum over the pseudo header unless it is 0. UDP-Lite (RFC 3828) is alike.
     Udp,
     /// An identifier instead of ports, and a checksum without pseudo header.
     IcmpEcho,
@@ -68,7 +69,7 @@ impl Layout {
         let transport = match header.protocol() {
             _ if !header.has_l4_header() => Transport::None,
             IpProtocol::TCP => Transport::Tcp,
-            IpProtocol::UDP => Transport::Udp,
+            IpProtocol::UDP | UDP_LITE => Transport::Udp,
             IpProtocol::ICMP => match Icmpv4::new(payload) {
                 Ok(icmp) if icmp.message_type().is_echo() => Transport::IcmpEcho,
                 _ => Transport::None,
@@ -323,3 +324,6 @@ fn set16(bytes: &mut [u8], field: Range<usize>, value: u16) {
         bytes.copy_from_slice(&value.to_be_bytes());
     }
 }
+
+#[cfg(test)]
+mod tests;

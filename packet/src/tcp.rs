@@ -222,7 +222,7 @@ mod tests {
     fn syn(options: &[u8]) -> Vec<u8> {
         let mut bytes = vec![0; MIN_HEADER_LEN];
         bytes[..4].copy_from_slice(&[0x30, 0x39, 0, 80]);
-        bytes[DATA_OFFSET] = ((MIN_HEADER_LEN + options.len()) / 4 << 4) as u8;
+        bytes[DATA_OFFSET] = (((MIN_HEADER_LEN + options.len()) / 4) << 4) as u8;
         bytes[FLAGS] = TcpFlags::SYN.0;
         bytes.extend(options);
         let checksum = crate::checksum::checksum(&bytes);
