@@ -275,3 +275,59 @@ fn mac_from(word: u64) -> MacAddr {
     let [a, b, c, d, e, f, _, _] = word.to_le_bytes();
     MacAddr::new([a, b, c, d, e, f])
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::records::Records;
+
+    #[test]
+    fn every_kind_of_adjacency_survives_its_record() {
+        let mac = |last| MacAddr::new([2, 0x80, 0, 0xff, 0x10, last]);
+        let records = Records::new(1, 1).unwrap();
+        for next_hop in ["198.51.100.254", "2001:db8::ff00:1"] {
+            let next_hop: IpAddr = next_hop.parse().unwrap();
+            for adjacency in [
+                Adjacency::Drop,
+                Adjacency::Ethernet {
+                    port: 0xfedc,
+                    interface: InterfaceId::new(0xabcd),
+                    mtu: 9216,
+                    source: mac(1),
+                    destination: mac(2),
+                    next_hop,
+                },
+                Adjacency::Tunnel {
+                    segment: SegmentId::new(u16::MAX),
+                    vni: Vni::MAX,
+                    vtep: next_hop,
+                    mtu: 1450,
+                    inner_source: mac(3),
+                    inner_destination: mac(4),
+                },
+                Adjacency::Glean {
+                    link: Link::Interface(InterfaceId::new(3)),
+                },
+                Adjacency::Glean {
+                    link: Link::Segment(SegmentId::new(4)),
+                },
+                Adjacency::Incomplete {
+                    link: Link::Segment(SegmentId::new(5)),
+                    next_hop,
+                },
+            ] {
+                records.fill(0, adjacency.encode());
+                records.publish(0, Some(0));
+                let decoded = Adjacency::decode(&records.get(0).unwrap());
+                assert_eq!(decoded, adjacency);
+            }
+        }
+    }
+
+    #[test]
+    fn an_index_without_a_record_and_one_beyond_the_table_name_nothing() {
+        let records = Records::<WORDS>::new(1, 1).unwrap();
+        assert!(records.get(0).is_none());
+        assert!(records.get(1).is_none());
+    }
+}

@@ -1,6 +1,6 @@
 //! The path lists as the writer knows them.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use crate::arena::Arena;
@@ -105,8 +105,12 @@ impl PathListWriter {
         }
     }
 
-    /// Replaces the members of a list; [`Self::rebuild`] then puts that in force. Returns the
-    /// members before.
+    /// Replaces the members of a list. Returns the members before, and how [`Self::rebuild`] is then
+    /// to put the new ones in force.
+    ///
+    /// A list resolved for the first time begins with the buckets of the list it shares most members
+    /// with: a route that goes from one set of next hops to a similar one keeps most flows where
+    /// they are.
     ///
     /// # Errors
     /// If the list does not exist, has too many members, or has no room for its buckets.
@@ -114,31 +118,51 @@ impl PathListWriter {
         &mut self,
         id: PathListId,
         members: &[PathMember],
-    ) -> Result<Vec<AdjacencyId>, FibError> {
+    ) -> Result<(Vec<AdjacencyId>, Change), FibError> {
         if members.len() > MAX_MEMBERS {
             return Err(FibError::TooManyMembers(members.len()));
         }
         let members = merge(members);
-        let size = bucket_count(&members);
-        let list = self
-            .lists
-            .get_mut(id.index())
-            .and_then(Option::as_mut)
-            .ok_or(FibError::UnknownPathList(id))?;
-        if members.len() > 1 {
-            self.buckets.ensure(size.max(list.owners.len()))?;
+        let mut owners = self.list(id)?.owners.clone();
+        if owners.is_empty() {
+            owners = self.owners_of_most_similar(&members);
         }
-        grow(&mut list.owners, size);
-        let before = std::mem::replace(&mut list.members, members);
-        let after: Vec<_> = list.members.iter().map(|member| member.owner).collect();
+        grow(&mut owners, bucket_count(&members));
+        if members.len() > 1 {
+            self.buckets.ensure(owners.len())?;
+        }
+        let list = self.list(id)?;
+        list.owners = owners;
+        let before = std::mem::replace(&mut list.members, members.clone());
+        let only_lost = members.iter().all(|member| before.contains(member));
+        let change = if only_lost {
+            Change::Loss
+        } else {
+            Change::Gain
+        };
         let before: Vec<_> = before.iter().map(|member| member.owner).collect();
         for &member in &before {
             self.unlink(member, id);
         }
-        for member in after {
-            self.by_member.entry(member).or_default().push(id);
+        for member in members {
+            self.by_member.entry(member.owner).or_default().push(id);
         }
-        Ok(before)
+        Ok((before, change))
+    }
+
+    fn owners_of_most_similar(&self, members: &[Share]) -> Vec<Option<AdjacencyId>> {
+        let mut shared = BTreeMap::<PathListId, usize>::new();
+        for member in members {
+            for &list in self.by_member.get(&member.owner).into_iter().flatten() {
+                *shared.entry(list).or_default() += 1;
+            }
+        }
+        shared
+            .into_iter()
+            .max_by_key(|&(_, count)| count)
+            .and_then(|(list, _)| self.lists.get(list.index())?.as_ref())
+            .map(|list| list.owners.clone())
+            .unwrap_or_default()
     }
 
     /// Publishes buckets of the members that are `usable` now and returns those replaced. Without

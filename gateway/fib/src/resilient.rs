@@ -3,7 +3,7 @@
 use crate::AdjacencyId;
 
 /// A usable member and its weight.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Share {
     pub(crate) owner: AdjacencyId,
     pub(crate) weight: u32,
@@ -107,5 +107,122 @@ impl<'a> Book<'a> {
         }
         let empty = self.counts.iter().position(|&count| count == 0)?;
         Some((from, empty))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn shares(weights: &[u32]) -> Vec<Share> {
+        let share = |(member, &weight): (usize, &u32)| Share {
+            owner: AdjacencyId::new(member as u32),
+            weight,
+        };
+        weights.iter().enumerate().map(share).collect()
+    }
+
+    fn counts(buckets: &[Option<AdjacencyId>]) -> BTreeMap<AdjacencyId, usize> {
+        let mut counts = BTreeMap::new();
+        for owner in buckets.iter().flatten() {
+            *counts.entry(*owner).or_default() += 1;
+        }
+        counts
+    }
+
+    /// How far the worst member is from its share, in buckets.
+    fn imbalance(buckets: &[Option<AdjacencyId>], shares: &[Share]) -> f64 {
+        let total: u32 = shares.iter().map(|share| share.weight).sum();
+        let counts = counts(buckets);
+        shares
+            .iter()
+            .map(|share| {
+                let due = buckets.len() as f64 * f64::from(share.weight) / f64::from(total);
+                let has = counts.get(&share.owner).copied().unwrap_or(0);
+                (has as f64 - due).abs()
+            })
+            .fold(0.0, f64::max)
+    }
+
+    proptest! {
+        #[test]
+        fn shares_are_kept_within_one_bucket(
+            weights in prop::collection::vec(1u32..=8, 1..=16),
+        ) {
+            let shares = shares(&weights);
+            let mut buckets = vec![None; 256];
+            assign(&mut buckets, &shares, Change::Gain);
+            prop_assert!(buckets.iter().all(Option::is_some));
+            prop_assert!(imbalance(&buckets, &shares) < 1.0);
+        }
+
+        #[test]
+        fn a_lost_member_moves_only_its_own_buckets_and_the_rest_stays_balanced(
+            weights in prop::collection::vec(1u32..=8, 2..=16),
+            lost: prop::sample::Index,
+        ) {
+            let mut shares = shares(&weights);
+            let mut buckets = vec![None; 256];
+            assign(&mut buckets, &shares, Change::Gain);
+            let before = buckets.clone();
+            let lost = shares.remove(lost.index(shares.len())).owner;
+            assign(&mut buckets, &shares, Change::Loss);
+            for (old, new) in before.iter().zip(&buckets) {
+                if *old == Some(lost) {
+                    prop_assert!(new.is_some() && *new != Some(lost));
+                } else {
+                    prop_assert_eq!(old, new);
+                }
+            }
+            prop_assert!(imbalance(&buckets, &shares) < 2.0);
+        }
+
+        #[test]
+        fn a_regained_member_takes_its_share_and_little_else_moves(
+            weights in prop::collection::vec(1u32..=8, 2..=16),
+            lost: prop::sample::Index,
+        ) {
+            let all = shares(&weights);
+            let mut rest = all.clone();
+            let regained = rest.remove(lost.index(rest.len())).owner;
+            let mut buckets = vec![None; 256];
+            assign(&mut buckets, &rest, Change::Gain);
+            let before = buckets.clone();
+            assign(&mut buckets, &all, Change::Gain);
+            prop_assert!(imbalance(&buckets, &all) < 2.0);
+            let strayed = before
+                .iter()
+                .zip(&buckets)
+                .filter(|(old, new)| old != new && **new != Some(regained))
+                .count();
+            prop_assert!(strayed <= all.len(), "{strayed} moved between others");
+        }
+
+        #[test]
+        fn any_history_ends_and_leaves_every_bucket_with_a_usable_owner(
+            weights in prop::collection::vec(1u32..=1000, 1..=128),
+            history in prop::collection::vec(any::<u128>(), 1..8),
+            log2 in 4u32..=8,
+        ) {
+            let all = shares(&weights);
+            let mut buckets = vec![None; 1 << log2];
+            for up in history {
+                let usable: Vec<_> = all
+                    .iter()
+                    .copied()
+                    .filter(|share| up >> share.owner.value() & 1 == 1)
+                    .collect();
+                assign(&mut buckets, &usable, Change::Gain);
+                let counts = counts(&buckets);
+                prop_assert!(counts.keys().all(|owner| usable.iter().any(|s| s.owner == *owner)));
+                let owned: usize = counts.values().sum();
+                prop_assert_eq!(owned, if usable.is_empty() { 0 } else { buckets.len() });
+                prop_assert_eq!(counts.len(), usable.len().min(buckets.len()));
+            }
+        }
     }
 }

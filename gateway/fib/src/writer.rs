@@ -315,11 +315,11 @@ impl Writer {
         for member in members {
             self.adjacencies.check(member.adjacency)?;
         }
-        let before = self.retry(|writer| writer.path_lists.resolve(id, members))?;
+        let (before, change) = self.retry(|writer| writer.path_lists.resolve(id, members))?;
         for member in self.path_lists.members(id) {
             self.adjacencies.hold(member)?;
         }
-        self.rebuild(id, Change::Gain);
+        self.rebuild(id, change);
         for member in before {
             self.adjacencies.unhold(member);
         }
