@@ -1,5 +1,7 @@
 //! The trees against a list of prefixes searched from end to end.
 
+#![allow(clippy::unwrap_used)]
+
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 

@@ -1,0 +1,273 @@
+//! Readers in threads of their own while the writer changes everything.
+
+#![allow(clippy::unwrap_used)]
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::num::NonZeroU16;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+use sekisho_fib::{
+    Adjacency, AdjacencyId, Capacity, Leaf, Link, NextHop, PathMember, Reader, Tables, Writer,
+};
+use sekisho_types::{InterfaceId, MacAddr, Prefix, SegmentId, Vni, VrfId, WorkerId};
+
+const CAPACITY: Capacity = Capacity {
+    blocks: 1 << 13,
+    adjacencies: 1 << 13,
+    path_lists: 8,
+    buckets: 1 << 18,
+};
+const READERS: u8 = 2;
+const ROUNDS: u32 = 20_000;
+/// Most things that may wait for a reader that is not scheduled.
+const BACKLOG: usize = 4_000;
+const TENANT: VrfId = VrfId::new(1);
+const OTHER: VrfId = VrfId::new(2);
+
+/// Sets the flag when the writer is done, also by a panic: readers end then.
+struct Done<'a>(&'a AtomicBool);
+
+impl Drop for Done<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Runs `read` in bursts on every worker while `write` runs.
+fn race(tables: &Arc<Tables>, read: impl Fn(&Reader) + Sync, write: impl FnOnce()) {
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        for worker in 0..READERS {
+            let mut reader = tables.reader(WorkerId::new(worker)).unwrap();
+            let (read, done) = (&read, &done);
+            scope.spawn(move || {
+                while !done.load(Ordering::Relaxed) {
+                    read(&reader);
+                    reader.quiesce();
+                }
+            });
+        }
+        let _done = Done(&done);
+        write();
+    });
+}
+
+/// Reclaims until little waits: a reader may not be scheduled for long.
+fn reclaim(writer: &mut Writer) {
+    writer.reclaim();
+    while writer.stats().waiting > BACKLOG {
+        thread::yield_now();
+        writer.reclaim();
+    }
+}
+
+fn prefix(text: &str) -> Prefix {
+    text.parse().unwrap()
+}
+
+/// A mark that tells whose leaf it is.
+fn leaf(mark: u16) -> Leaf {
+    Leaf::LookupVrf(VrfId::new(mark))
+}
+
+#[test]
+fn an_address_has_the_leaf_before_or_after_each_change_and_no_other() {
+    let (tables, mut writer) = Tables::new(READERS, CAPACITY).unwrap();
+    for vrf in [TENANT, OTHER] {
+        writer.add_vrf(vrf).unwrap();
+    }
+    for vrf in [VrfId::PROVIDER, TENANT] {
+        writer.insert(vrf, prefix("0.0.0.0/0"), leaf(1)).unwrap();
+        writer.insert(vrf, prefix("10.0.0.0/9"), leaf(2)).unwrap();
+    }
+    let near = Ipv4Addr::new(10, 1, 2, 3);
+    let sibling = Ipv4Addr::new(10, 1, 2, 4);
+    let far = Ipv4Addr::new(192, 0, 2, 1);
+    let read = |reader: &Reader| {
+        for vrf in [VrfId::PROVIDER, TENANT] {
+            let mut leaves = [Leaf::None; 3];
+            reader.lookup_batch(vrf, &[near, sibling, far], &mut leaves);
+            for leaves in [
+                leaves,
+                [near, sibling, far].map(|address| reader.lookup(vrf, address)),
+            ] {
+                assert!(
+                    [leaf(2), leaf(3), leaf(4)].contains(&leaves[0]),
+                    "{leaves:?}"
+                );
+                assert!([leaf(2), leaf(3)].contains(&leaves[1]), "{leaves:?}");
+                assert!([leaf(1), leaf(5)].contains(&leaves[2]), "{leaves:?}");
+            }
+        }
+    };
+    race(&tables, read, || {
+        for round in 0..ROUNDS {
+            for vrf in [VrfId::PROVIDER, TENANT] {
+                writer.insert(vrf, prefix("10.1.2.3/32"), leaf(4)).unwrap();
+                writer.insert(vrf, prefix("10.1.2.0/25"), leaf(3)).unwrap();
+                writer.remove(vrf, prefix("10.1.2.3/32")).unwrap();
+                writer.remove(vrf, prefix("10.1.2.0/25")).unwrap();
+            }
+            let mark = if round.is_multiple_of(2) { 5 } else { 1 };
+            writer
+                .insert(TENANT, prefix("0.0.0.0/0"), leaf(mark))
+                .unwrap();
+            // Blocks that were just freed, filled with leaves of another VRF.
+            writer
+                .insert(OTHER, prefix("10.1.2.3/32"), leaf(99))
+                .unwrap();
+            writer.insert(OTHER, prefix("0.0.0.0/0"), leaf(98)).unwrap();
+            writer.remove(OTHER, prefix("10.1.2.3/32")).unwrap();
+            writer.remove(OTHER, prefix("0.0.0.0/0")).unwrap();
+            reclaim(&mut writer);
+        }
+    });
+}
+
+/// An adjacency in which everything says `mark`.
+fn adjacency(mark: u8) -> Adjacency {
+    let mac = MacAddr::new([2, mark, mark, mark, mark, mark]);
+    let address: IpAddr = Ipv4Addr::new(mark, mark, mark, mark).into();
+    if mark.is_multiple_of(2) {
+        Adjacency::Ethernet {
+            port: mark.into(),
+            interface: InterfaceId::new(mark.into()),
+            mtu: mark.into(),
+            source: mac,
+            destination: mac,
+            next_hop: address,
+        }
+    } else {
+        Adjacency::Tunnel {
+            segment: SegmentId::new(mark.into()),
+            vni: Vni::new(mark.into()).unwrap(),
+            vtep: address,
+            mtu: mark.into(),
+            inner_source: mac,
+            inner_destination: mac,
+        }
+    }
+}
+
+fn mark_of(adjacency: &Adjacency) -> u8 {
+    match adjacency {
+        Adjacency::Ethernet { mtu, .. } | Adjacency::Tunnel { mtu, .. } => *mtu as u8,
+        _ => 0,
+    }
+}
+
+#[test]
+fn an_adjacency_is_seen_whole_while_it_is_replaced() {
+    let (tables, mut writer) = Tables::new(READERS, CAPACITY).unwrap();
+    let id = writer.create_adjacency(&adjacency(1)).unwrap();
+    let read = |reader: &Reader| {
+        let seen = reader.adjacency(id);
+        assert_eq!(seen, adjacency(mark_of(&seen)));
+    };
+    race(&tables, read, || {
+        for round in 0..ROUNDS * 5 {
+            let mark = 1 + (round % 250) as u8;
+            writer.replace_adjacency(id, &adjacency(mark)).unwrap();
+            reclaim(&mut writer);
+        }
+    });
+}
+
+#[test]
+fn a_choice_is_always_a_member_of_its_list_while_lists_are_rebuilt() {
+    let (tables, mut writer) = Tables::new(READERS, CAPACITY).unwrap();
+    let ways: Vec<AdjacencyId> = (1..=6)
+        .map(|mark| writer.create_adjacency(&adjacency(mark)).unwrap())
+        .collect();
+    let lists: Vec<_> = [&ways[..3], &ways[3..]]
+        .iter()
+        .map(|ways| list_of(&mut writer, ways))
+        .collect();
+    let read = |reader: &Reader| {
+        for hash in 0..64 {
+            let one = reader.select(lists[0], hash);
+            assert!(one.is_some_and(|way| ways[..3].contains(&way)), "{one:?}");
+            let two = reader.select(lists[1], hash);
+            assert!(two.is_some_and(|way| ways[3..].contains(&way)), "{two:?}");
+        }
+    };
+    race(&tables, read, || {
+        for round in 0..ROUNDS as usize {
+            for way in [ways[round % 3], ways[3 + round % 3]] {
+                writer.set_member_state(way, false).unwrap();
+                writer.set_member_state(way, true).unwrap();
+            }
+            reclaim(&mut writer);
+        }
+    });
+}
+
+fn list_of(writer: &mut Writer, ways: &[AdjacencyId]) -> sekisho_fib::PathListId {
+    let weight = NonZeroU16::MIN;
+    let next_hop = |way: &AdjacencyId| NextHop {
+        address: Ipv4Addr::from(way.value()).into(),
+        link: Some(Link::Segment(SegmentId::new(0))),
+        weight,
+    };
+    let members: Vec<_> = ways
+        .iter()
+        .map(|&adjacency| PathMember { adjacency, weight })
+        .collect();
+    let next_hops: Vec<_> = ways.iter().map(next_hop).collect();
+    let list = writer.acquire_path_list(&next_hops).unwrap().id;
+    writer.resolve_path_list(list, &members).unwrap();
+    list
+}
+
+#[test]
+fn nothing_is_reused_while_a_worker_lags() {
+    let (tables, mut writer) = Tables::new(READERS, CAPACITY).unwrap();
+    let mut prompt = tables.reader(WorkerId::new(0)).unwrap();
+    let mut lagging = tables.reader(WorkerId::new(1)).unwrap();
+    writer.add_vrf(TENANT).unwrap();
+    writer
+        .insert(TENANT, prefix("10.1.2.3/32"), leaf(1))
+        .unwrap();
+    let id = writer.create_adjacency(&adjacency(1)).unwrap();
+    writer.remove(TENANT, prefix("10.1.2.3/32")).unwrap();
+    writer.replace_adjacency(id, &adjacency(2)).unwrap();
+    writer.free_adjacency(id).unwrap();
+    // Four blocks, a record and an adjacency.
+    assert_eq!(writer.stats().waiting, 6);
+    for _ in 0..3 {
+        prompt.quiesce();
+        assert_eq!(writer.reclaim(), 0);
+    }
+    assert_eq!(writer.stats().blocks, 4);
+    assert_eq!(
+        lagging.adjacency(id),
+        adjacency(2),
+        "freed, and still there"
+    );
+    assert_ne!(writer.create_adjacency(&adjacency(3)).unwrap(), id);
+    lagging.quiesce();
+    prompt.quiesce();
+    assert_eq!(writer.reclaim(), 6);
+    assert_eq!((writer.stats().blocks, writer.stats().waiting), (0, 0));
+    assert_eq!(lagging.adjacency(id), Adjacency::Drop);
+    assert_eq!(writer.create_adjacency(&adjacency(4)).unwrap(), id);
+}
+
+#[test]
+fn a_change_is_acknowledged_when_every_running_worker_has_passed() {
+    let (tables, mut writer) = Tables::new(READERS, CAPACITY).unwrap();
+    let mut first = tables.reader(WorkerId::new(0)).unwrap();
+    let second = tables.reader(WorkerId::new(1)).unwrap();
+    writer
+        .insert(VrfId::PROVIDER, prefix("10.0.0.0/8"), leaf(1))
+        .unwrap();
+    let mark = writer.mark();
+    assert!(!writer.is_acknowledged(mark));
+    first.quiesce();
+    assert!(!writer.is_acknowledged(mark));
+    drop(second);
+    assert!(writer.is_acknowledged(mark));
+    assert!(tables.reader(WorkerId::new(1)).is_ok(), "it may come back");
+}
