@@ -162,13 +162,12 @@ mod tests {
     }
 
     #[test]
-    fn v05_source_ports_of_ten_thousand_flows_fill_the_range_and_are_stable() {
+    fn v05_source_ports_of_ten_thousand_flows_fill_the_range() {
         let port = |n| tunnel_source_port(key(n).hash(7));
         let ports: HashSet<u16> = (0..10_000).map(port).collect();
         assert!(ports.iter().all(|port| *port >= 49152));
         // 16384 places and 10^4 balls: 7485 are expected to be taken, give or take 50.
         assert!(ports.len() > 7_200, "{}", ports.len());
-        assert!((0..100).all(|n| port(n) == port(n)));
     }
 
     #[test]
@@ -189,12 +188,15 @@ mod tests {
 
     #[test]
     fn ports_stay_spread_among_flows_that_took_one_ecmp_path() {
-        let ports: HashSet<u16> = (0..40_000)
-            .map(|n| key(n).hash(5))
-            .filter(|hash| hash % 4 == 0)
-            .map(tunnel_source_port)
-            .collect();
-        assert!(ports.len() > 7_000, "{}", ports.len());
+        let took_path: [fn(u32) -> bool; 2] = [|hash| hash % 4 == 0, |hash| hash >> 30 == 0];
+        for took_path in took_path {
+            let ports: HashSet<u16> = (0..40_000)
+                .map(|n| key(n).hash(5))
+                .filter(|hash| took_path(*hash))
+                .map(tunnel_source_port)
+                .collect();
+            assert!(ports.len() > 7_000, "{}", ports.len());
+        }
     }
 
     #[test]

@@ -337,7 +337,8 @@ mod tests {
         let mut p = packet();
         p[0] = 0x46;
         p[3] = 23;
-        assert_eq!(refusal(&p), PacketError::Ipv4TotalLength);
+        let header = Ipv4Header::new(&p);
+        assert_eq!(header.err(), Some(PacketError::Ipv4TotalLength));
     }
 
     #[test]
