@@ -1,1 +1,56 @@
 //! The NAT engine: rules, mappings, sessions, ports, timers.
+//!
+//! A pure library: time, the keys of packets and randomness are parameters; it does no I/O and
+//! starts no threads.
+//!
+//! - [`Policy`]: the rules of one configuration, immutable, shared by all workers, and the questions
+//!   steering asks of it.
+//! - [`OutsideOwners`]: which worker owns which block of ports of which outside address; the only
+//!   thing workers share, made of atomics.
+//! - [`Engine`]: the sessions and mappings of one worker.
+//!
+//! Mapping is endpoint-independent, filtering address-dependent by default, pooling paired
+//! (RFC 4787, RFC 5382, RFC 5508, RFC 7857).
+//!
+//! # Limitations
+//! - IPv4 only, and TCP, UDP and ICMP queries only: other protocols pass floating IPs but cannot
+//!   share an address.
+//! - No endpoint-dependent mapping with port overloading, no limits per tenant or host.
+//! - A freed port may be handed out again at once, chosen at random: no quarantine.
+//! - Sessions carry no packet or octet counters.
+//! - A TCP session is created by a SYN only; connections of before a restart have to be opened anew.
+//! - Under endpoint-independent filtering, an expired mapping admits packets until aging meets it.
+
+#![forbid(unsafe_code)]
+
+mod engine;
+mod key;
+mod owners;
+mod policy;
+mod ports;
+mod refusal;
+mod seed;
+mod session;
+mod steering;
+mod table;
+mod tcp;
+mod time;
+
+pub use engine::{
+    Cursor, Engine, EngineConfig, ErrorTarget, Inbound, Outbound, Probe, SessionFilter,
+    SessionView, Stats,
+};
+pub use key::{FlowKey, TcpSegment};
+pub use owners::OutsideOwners;
+pub use policy::{
+    DYNAMIC_PORTS, Filtering, FloatingIp, Forward, GATEWAY_PORTS, Generation, OutsideUse, Policy,
+    PolicyError, PolicyInput, PoolId, PoolInput, PortForward, Scope, SnatRule, SnatTarget, Timers,
+    UplinkInput, VrfInput,
+};
+pub use ports::PoolUsage;
+pub use refusal::Refusal;
+pub use seed::Seed;
+pub use session::SessionId;
+pub use steering::Steering;
+pub use tcp::TcpState;
+pub use time::Time;

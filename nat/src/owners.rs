@@ -1,0 +1,221 @@
+//! Who owns which block of ports of which outside address: the one thing workers share.
+
+use std::collections::HashMap;
+use std::net::Ipv4Addr;
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use sekisho_mem::{HugeSlice, MapError};
+use sekisho_types::WorkerId;
+
+use crate::policy::Generation;
+use crate::ports::BLOCKS;
+
+/// The place of an outside address in the table; 0 is none.
+pub(crate) type Slot = u32;
+
+/// The owner of every block of 64 ports of every shared outside address, for all protocols.
+///
+/// Workers claim and release blocks by compare-exchange; steering reads. An address keeps its place
+/// in the table from policy to policy, so blocks stay owned across a change. Memory: 2 KiB per
+/// address that is used.
+pub struct OutsideOwners {
+    /// 0: free; else the worker's number plus one.
+    owners: HugeSlice<AtomicU16>,
+    /// Blocks owned, per slot.
+    claimed: HugeSlice<AtomicU16>,
+    /// Touched by the control plane only.
+    book: Mutex<Book>,
+}
+
+/// Which address is where.
+#[derive(Default)]
+struct Book {
+    places: HashMap<Ipv4Addr, Place>,
+    free: Vec<Slot>,
+    /// Slots from here on were never used.
+    fresh: Slot,
+}
+
+struct Place {
+    slot: Slot,
+    /// The newest policy that names the address.
+    last: Generation,
+}
+
+impl OutsideOwners {
+    /// A table for up to `max_addresses` pool and uplink addresses at a time.
+    ///
+    /// # Errors
+    /// When the kernel refuses the memory.
+    pub fn new(max_addresses: u32) -> Result<Self, MapError> {
+        let slots = max_addresses as usize + 1;
+        Ok(Self {
+            owners: HugeSlice::new(slots * BLOCKS)?,
+            claimed: HugeSlice::new(slots)?,
+            book: Mutex::default(),
+        })
+    }
+
+    /// How many addresses it can hold at a time.
+    pub fn max_addresses(&self) -> u32 {
+        (self.claimed.len() - 1) as u32
+    }
+
+    /// Forgets addresses that no policy of generation `oldest` or later names and of which nobody
+    /// owns a block, so that their places can be given to others. `oldest` is the oldest generation
+    /// any worker still runs. To be called by the control plane now and then.
+    pub fn reclaim(&self, oldest: Generation) {
+        let mut book = self.book();
+        let Book { places, free, .. } = &mut *book;
+        places.retain(|_, place| {
+            let used = place.last >= oldest || self.claimed(place.slot) > 0;
+            if !used {
+                free.push(place.slot);
+            }
+            used
+        });
+    }
+
+    /// The places of `addresses`, in their order, for the policy of `generation`; `None` when there
+    /// are too many, in which case nothing is changed.
+    pub(crate) fn assign(
+        &self,
+        addresses: &[Ipv4Addr],
+        generation: Generation,
+    ) -> Option<Vec<Slot>> {
+        let mut book = self.book();
+        let new = addresses
+            .iter()
+            .filter(|address| !book.places.contains_key(address))
+            .count();
+        let room = self.max_addresses() as usize - book.places.len();
+        if new > room {
+            return None;
+        }
+        Some(
+            addresses
+                .iter()
+                .map(|&address| book.place(address, generation))
+                .collect(),
+        )
+    }
+
+    /// Makes `worker` the owner of a block nobody owns; whether it worked.
+    pub(crate) fn claim(&self, slot: Slot, block: u16, worker: WorkerId) -> bool {
+        let claimed = self.owners[cell(slot, block)]
+            .compare_exchange(0, mark(worker), Ordering::AcqRel, Ordering::Relaxed)
+            .is_ok();
+        if claimed {
+            self.claimed[slot as usize].fetch_add(1, Ordering::Relaxed);
+        }
+        claimed
+    }
+
+    /// Gives a block of `worker` back.
+    pub(crate) fn release(&self, slot: Slot, block: u16, worker: WorkerId) {
+        let released = self.owners[cell(slot, block)]
+            .compare_exchange(mark(worker), 0, Ordering::AcqRel, Ordering::Relaxed)
+            .is_ok();
+        if released {
+            self.claimed[slot as usize].fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    /// The worker that owns a block.
+    #[inline]
+    pub(crate) fn owner(&self, slot: Slot, block: u16) -> Option<WorkerId> {
+        let mark = self.owners[cell(slot, block)].load(Ordering::Acquire);
+        Some(WorkerId::new(mark.checked_sub(1)? as u8))
+    }
+
+    /// How many blocks of an address are owned.
+    pub(crate) fn claimed(&self, slot: Slot) -> u16 {
+        self.claimed[slot as usize].load(Ordering::Relaxed)
+    }
+
+    /// The book. A panic elsewhere while it was held leaves it whole: it is changed entry by entry.
+    fn book(&self) -> MutexGuard<'_, Book> {
+        self.book.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Book {
+    fn place(&mut self, address: Ipv4Addr, generation: Generation) -> Slot {
+        if let Some(place) = self.places.get_mut(&address) {
+            place.last = place.last.max(generation);
+            return place.slot;
+        }
+        let slot = self.free.pop().unwrap_or_else(|| {
+            self.fresh += 1;
+            self.fresh
+        });
+        let last = generation;
+        self.places.insert(address, Place { slot, last });
+        slot
+    }
+}
+
+fn cell(slot: Slot, block: u16) -> usize {
+    slot as usize * BLOCKS + usize::from(block) % BLOCKS
+}
+
+fn mark(worker: WorkerId) -> u16 {
+    u16::from(worker.value()) + 1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn address(last: u8) -> Ipv4Addr {
+        Ipv4Addr::new(203, 0, 113, last)
+    }
+
+    #[test]
+    fn an_address_keeps_its_place_and_gives_it_up_only_when_unused() {
+        let owners = OutsideOwners::new(2).unwrap();
+        let generation = Generation::new;
+        let first = owners
+            .assign(&[address(1), address(2)], generation(1))
+            .unwrap();
+        assert_eq!(
+            owners.assign(&[address(2)], generation(2)),
+            Some(vec![first[1]])
+        );
+        assert_eq!(owners.assign(&[address(3)], generation(2)), None);
+
+        let worker = WorkerId::new(1);
+        assert!(owners.claim(first[0], 20, worker));
+        owners.reclaim(generation(2));
+        assert_eq!(
+            owners.assign(&[address(3)], generation(3)),
+            None,
+            "a block is owned"
+        );
+        owners.release(first[0], 20, worker);
+        owners.reclaim(generation(1));
+        assert_eq!(
+            owners.assign(&[address(3)], generation(3)),
+            None,
+            "still in use"
+        );
+        owners.reclaim(generation(2));
+        assert_eq!(
+            owners.assign(&[address(3)], generation(3)),
+            Some(vec![first[0]])
+        );
+    }
+
+    #[test]
+    fn a_block_has_one_owner_and_only_the_owner_releases_it() {
+        let owners = OutsideOwners::new(1).unwrap();
+        let (a, b) = (WorkerId::new(0), WorkerId::new(1));
+        assert!(owners.claim(1, 7, a));
+        assert!(!owners.claim(1, 7, b));
+        owners.release(1, 7, b);
+        assert_eq!(owners.owner(1, 7), Some(a));
+        owners.release(1, 7, a);
+        assert_eq!((owners.owner(1, 7), owners.claimed(1)), (None, 0));
+    }
+}

@@ -1,0 +1,489 @@
+//! Which outside address and ports an inside host gets.
+//!
+//! Ports are owned in blocks of 64, for all protocols at once, by one worker. A host takes blocks of
+//! its own on one address (paired pooling, RFC 4787 REQ-2); when none is free it shares the blocks
+//! this worker holds on that address, and only then moves on to another address.
+
+mod lists;
+
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::sync::Arc;
+
+use rand::rngs::StdRng;
+use rand::{Rng, RngCore};
+use sekisho_mem::{HugeSlice, MapError, zeroable_struct};
+use sekisho_types::{VrfId, WorkerId};
+
+use crate::key::Transport;
+use crate::owners::OutsideOwners;
+use crate::policy::{Policy, Shared, Target};
+use crate::refusal::Refusal;
+use crate::seed::HashKey;
+use crate::table::{Index, Slab};
+use crate::time::Time;
+
+/// Ports of a block.
+pub(crate) const BLOCK_PORTS: u16 = 64;
+/// Blocks of an address.
+pub(crate) const BLOCKS: usize = 65536 / BLOCK_PORTS as usize;
+
+/// Blocks of a host, or of an address, looked through for a free port.
+const BLOCK_SEARCH: usize = 16;
+/// How long a pool that was found full is not searched for a free block, in milliseconds.
+const EXHAUSTED_PAUSE: u32 = 100;
+
+const HOST_DOMAIN: u64 = 0x20;
+
+zeroable_struct! {
+    /// An inside host with at least one mapping to a pool or uplink.
+    #[derive(Clone, Copy, Default)]
+    pub(crate) struct Host {
+        inside: u32,
+        target: u32,
+        /// The address it is paired with; slot 0: not yet.
+        address: u32,
+        slot: u32,
+        /// Mappings it has.
+        mappings: u32,
+        /// The list of its blocks.
+        first_block: u32,
+        /// The block it last took a port from, by transport.
+        current: [u32; Transport::COUNT],
+        vrf: u16,
+        unused: u16,
+    }
+}
+
+zeroable_struct! {
+    /// A block this worker owns.
+    #[derive(Clone, Copy, Default)]
+    pub(crate) struct Block {
+        slot: u32,
+        address: u32,
+        target: u32,
+        /// The host that took it; 0 once that is gone.
+        host: u32,
+        host_next: u32,
+        host_previous: u32,
+        number: u16,
+        /// Bit per transport: it is in the address's list of blocks with free ports.
+        listed: u16,
+        /// Neighbours in those lists.
+        next: [u32; Transport::COUNT],
+        previous: [u32; Transport::COUNT],
+        /// The ports that may be handed out, as last seen.
+        usable: u64,
+        /// The ports that are handed out, by transport.
+        used: [u64; Transport::COUNT],
+    }
+}
+
+zeroable_struct! {
+    /// What is used of a pool or uplink by this worker.
+    #[derive(Clone, Copy, Default)]
+    struct Usage {
+        ports: u32,
+        blocks: u32,
+        /// When no free block was found, and whether that ever happened.
+        exhausted_at: u32,
+        exhausted: u32,
+    }
+}
+
+impl Usage {
+    fn add(&mut self, blocks: u32, ports: u32) {
+        self.blocks += blocks;
+        self.ports += ports;
+    }
+
+    fn subtract(&mut self, blocks: u32, ports: u32) {
+        self.blocks = self.blocks.saturating_sub(blocks);
+        self.ports = self.ports.saturating_sub(ports);
+    }
+}
+
+/// How much of a pool or uplink address a worker uses.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PoolUsage {
+    /// Ports handed out, all protocols.
+    pub ports: u32,
+    /// Blocks of 64 owned.
+    pub blocks: u32,
+}
+
+/// A port handed out.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Lease {
+    pub(crate) host: u32,
+    pub(crate) block: u32,
+    pub(crate) outside: SocketAddrV4,
+}
+
+/// The hosts and blocks of one worker.
+pub(crate) struct Ports {
+    worker: WorkerId,
+    owners: Arc<OutsideOwners>,
+    hosts: Slab<Host>,
+    host_index: Index,
+    blocks: Slab<Block>,
+    /// Per slot, the first block with a free port, by transport.
+    listed: HugeSlice<[u32; Transport::COUNT]>,
+    usage: HugeSlice<Usage>,
+    key: HashKey,
+    random: StdRng,
+}
+
+impl Ports {
+    pub(crate) fn new(
+        worker: WorkerId,
+        owners: Arc<OutsideOwners>,
+        capacity: u32,
+        mut random: StdRng,
+    ) -> Result<Self, MapError> {
+        Ok(Self {
+            worker,
+            hosts: Slab::new(capacity)?,
+            host_index: Index::new(capacity as usize)?,
+            blocks: Slab::new(capacity)?,
+            listed: HugeSlice::new(owners.max_addresses() as usize + 1)?,
+            usage: HugeSlice::new(Target::COUNT)?,
+            owners,
+            key: HashKey::draw(&mut random),
+            random,
+        })
+    }
+
+    /// Hands out a port of `target` to an inside host.
+    pub(crate) fn allocate(
+        &mut self,
+        now: Time,
+        policy: &Policy,
+        vrf: VrfId,
+        inside: Ipv4Addr,
+        target: Target,
+        transport: Transport,
+    ) -> Result<Lease, Refusal> {
+        let host = self.host(vrf, inside, target)?;
+        match self.find_port(now, policy, host, target, transport) {
+            Some((block, port)) => {
+                self.hosts[host].mappings += 1;
+                self.usage[target.0 as usize].add(0, 1);
+                let address = Ipv4Addr::from(self.blocks[block].address);
+                let outside = SocketAddrV4::new(address, port);
+                Ok(Lease {
+                    host,
+                    block,
+                    outside,
+                })
+            }
+            None => {
+                self.drop_unused_host(host);
+                Err(Refusal::PortsExhausted)
+            }
+        }
+    }
+
+    /// Takes a port back.
+    pub(crate) fn free(&mut self, host: u32, block: u32, transport: Transport, port: u16) {
+        let target = self.blocks[block].target;
+        self.usage[target as usize].subtract(0, 1);
+        self.blocks[block].used[transport.index()] &= !(1 << (port % BLOCK_PORTS));
+        if self.blocks[block].used == [0; Transport::COUNT] {
+            self.release_block(block);
+        } else {
+            self.list(block, transport);
+        }
+        self.hosts[host].mappings = self.hosts[host].mappings.saturating_sub(1);
+        self.drop_unused_host(host);
+    }
+
+    /// The pool or uplink a host's mappings are of.
+    pub(crate) fn target(&self, host: u32) -> Target {
+        Target(self.hosts[host].target)
+    }
+
+    pub(crate) fn usage(&self, target: Target) -> PoolUsage {
+        let Usage { ports, blocks, .. } = self.usage[target.0 as usize];
+        PoolUsage { ports, blocks }
+    }
+
+    pub(crate) const fn host_count(&self) -> usize {
+        self.hosts.len()
+    }
+
+    pub(crate) const fn block_count(&self) -> usize {
+        self.blocks.len()
+    }
+
+    /// The record of an inside host, made if there is none.
+    fn host(&mut self, vrf: VrfId, inside: Ipv4Addr, target: Target) -> Result<u32, Refusal> {
+        let address = u32::from(inside);
+        let hash = self.host_hash(vrf.value(), address, target.0);
+        let found = self.host_index.find(hash, |number| {
+            let host = &self.hosts[number];
+            (host.vrf, host.inside, host.target) == (vrf.value(), address, target.0)
+        });
+        if let Some(host) = found {
+            return Ok(host);
+        }
+        let host = Host {
+            inside: address,
+            target: target.0,
+            vrf: vrf.value(),
+            ..Host::default()
+        };
+        let number = self.hosts.insert(host).ok_or(Refusal::SessionsFull)?;
+        if self.host_index.insert(hash, number).is_err() {
+            self.hosts.remove(number);
+            return Err(Refusal::SessionsFull);
+        }
+        Ok(number)
+    }
+
+    fn host_hash(&self, vrf: u16, inside: u32, target: u32) -> u64 {
+        let place = u64::from(target) << 16 | u64::from(vrf);
+        self.key.hash(HOST_DOMAIN, u64::from(inside), place)
+    }
+
+    fn drop_unused_host(&mut self, number: u32) {
+        let host = self.hosts[number];
+        if host.mappings > 0 {
+            return;
+        }
+        self.disown_blocks(number);
+        let hash = self.host_hash(host.vrf, host.inside, host.target);
+        self.host_index.remove(hash, number);
+        self.hosts.remove(number);
+    }
+
+    fn find_port(
+        &mut self,
+        now: Time,
+        policy: &Policy,
+        host: u32,
+        target: Target,
+        transport: Transport,
+    ) -> Option<(u32, u16)> {
+        if let Some(paired) = self.paired(policy, host, target) {
+            let found = self
+                .own_port(policy, host, &paired, transport)
+                .or_else(|| self.new_block_port(policy, host, &paired, transport))
+                .or_else(|| self.shared_port(policy, &paired, transport));
+            if found.is_some() {
+                return found;
+            }
+        }
+        self.other_address_port(now, policy, host, target, transport)
+    }
+
+    /// The address a host is paired with, if it still belongs to `target`.
+    fn paired(&self, policy: &Policy, host: u32, target: Target) -> Option<Shared> {
+        let Host { address, slot, .. } = self.hosts[host];
+        policy
+            .shared_address(Ipv4Addr::from(address))
+            .filter(|shared| shared.slot == slot && shared.target == target)
+    }
+
+    /// A port of a block the host holds on its address.
+    fn own_port(
+        &mut self,
+        policy: &Policy,
+        host: u32,
+        paired: &Shared,
+        transport: Transport,
+    ) -> Option<(u32, u16)> {
+        let current = self.hosts[host].current[transport.index()];
+        if current != 0
+            && let Some(port) = self.take(policy, paired, current, transport)
+        {
+            return Some((current, port));
+        }
+        let mut block = self.hosts[host].first_block;
+        for _ in 0..BLOCK_SEARCH {
+            if block == 0 {
+                break;
+            }
+            if let Some(port) = self.take(policy, paired, block, transport) {
+                self.hosts[host].current[transport.index()] = block;
+                return Some((block, port));
+            }
+            block = self.blocks[block].host_next;
+        }
+        None
+    }
+
+    /// A port of a block nobody owned, chosen at random.
+    fn new_block_port(
+        &mut self,
+        policy: &Policy,
+        host: u32,
+        address: &Shared,
+        transport: Transport,
+    ) -> Option<(u32, u16)> {
+        let number = self.claim(policy, address)?;
+        let block = self.blocks.insert(Block {
+            slot: address.slot,
+            address: u32::from(address.address),
+            target: address.target.0,
+            number,
+            usable: policy.usable(address, number),
+            ..Block::default()
+        });
+        let Some(block) = block else {
+            self.owners.release(address.slot, number, self.worker);
+            return None;
+        };
+        self.usage[address.target.0 as usize].add(1, 0);
+        self.hosts[host].slot = address.slot;
+        self.hosts[host].address = u32::from(address.address);
+        self.hosts[host].current[transport.index()] = block;
+        self.own(host, block);
+        for transport in [Transport::Tcp, Transport::Udp, Transport::Icmp] {
+            self.list(block, transport);
+        }
+        let port = self.take(policy, address, block, transport)?;
+        Some((block, port))
+    }
+
+    /// A port of a block this worker holds on an address, whoever took the block.
+    fn shared_port(
+        &mut self,
+        policy: &Policy,
+        address: &Shared,
+        transport: Transport,
+    ) -> Option<(u32, u16)> {
+        // Each failure takes the block off the list.
+        for _ in 0..BLOCK_SEARCH {
+            let block = self.listed[address.slot as usize][transport.index()];
+            if block == 0 {
+                break;
+            }
+            if let Some(port) = self.take(policy, address, block, transport) {
+                return Some((block, port));
+            }
+        }
+        None
+    }
+
+    /// A port of another address of the pool, which the host is then paired with.
+    fn other_address_port(
+        &mut self,
+        now: Time,
+        policy: &Policy,
+        host: u32,
+        target: Target,
+        transport: Transport,
+    ) -> Option<(u32, u16)> {
+        let usage = &self.usage[target.0 as usize];
+        let since = now.since(Time::from_raw(usage.exhausted_at));
+        let search_blocks = usage.exhausted == 0 || since >= EXHAUSTED_PAUSE;
+        let addresses = policy.addresses(target);
+        let start = self.random.next_u64() as usize % addresses.len().max(1);
+        let (before, after) = addresses.split_at(start);
+        if search_blocks {
+            for address in after.iter().chain(before) {
+                let found = self.new_block_port(policy, host, address, transport);
+                if found.is_some() {
+                    self.usage[target.0 as usize].exhausted = 0;
+                    return found;
+                }
+            }
+            let usage = &mut self.usage[target.0 as usize];
+            (usage.exhausted, usage.exhausted_at) = (1, now.raw());
+        }
+        for address in after.iter().chain(before) {
+            let found = self.shared_port(policy, address, transport);
+            if found.is_some() {
+                self.hosts[host].slot = address.slot;
+                self.hosts[host].address = u32::from(address.address);
+                return found;
+            }
+        }
+        None
+    }
+
+    /// Claims a block of an address: all are tried, in an order nobody can foresee.
+    fn claim(&mut self, policy: &Policy, address: &Shared) -> Option<u16> {
+        if self.owners.claimed(address.slot) >= address.blocks {
+            return None;
+        }
+        let random = self.random.next_u32();
+        let start = random as u16;
+        // An odd stride meets each of the 1024 blocks once.
+        let stride = (random >> 16) as u16 | 1;
+        (0..BLOCKS as u16)
+            .map(|step| start.wrapping_add(step.wrapping_mul(stride)) % BLOCKS as u16)
+            .find(|&number| {
+                self.owners.owner(address.slot, number).is_none()
+                    && policy.usable(address, number) != 0
+                    && self.owners.claim(address.slot, number, self.worker)
+            })
+    }
+
+    /// Takes a random free port of a block on `address`.
+    fn take(
+        &mut self,
+        policy: &Policy,
+        address: &Shared,
+        block: u32,
+        transport: Transport,
+    ) -> Option<u16> {
+        let record = &mut self.blocks[block];
+        if record.slot != address.slot {
+            return None;
+        }
+        // A policy may have changed what may be handed out, or whose the address is.
+        record.usable = policy.usable(address, record.number);
+        if record.target != address.target.0 {
+            let ports = record.used.iter().map(|used| used.count_ones()).sum();
+            let old = std::mem::replace(&mut record.target, address.target.0);
+            self.usage[old as usize].subtract(1, ports);
+            self.usage[address.target.0 as usize].add(1, ports);
+        }
+        let free = record.usable & !record.used[transport.index()];
+        if free == 0 {
+            self.unlist(block, transport);
+            return None;
+        }
+        let bit = nth_bit(free, self.random.random_range(0..free.count_ones()));
+        record.used[transport.index()] |= 1 << bit;
+        let port = record.number * BLOCK_PORTS + bit as u16;
+        if free.count_ones() == 1 {
+            self.unlist(block, transport);
+        }
+        Some(port)
+    }
+
+    fn release_block(&mut self, number: u32) {
+        let block = self.blocks[number];
+        if block.host != 0 {
+            self.disown(number);
+        }
+        for transport in [Transport::Tcp, Transport::Udp, Transport::Icmp] {
+            self.unlist(number, transport);
+        }
+        self.blocks.remove(number);
+        self.usage[block.target as usize].subtract(1, 0);
+        self.owners.release(block.slot, block.number, self.worker);
+    }
+}
+
+impl Drop for Ports {
+    /// Gives back every block, so that an engine never takes ports with it.
+    fn drop(&mut self) {
+        for number in 1..self.blocks.end() {
+            let Block { slot, number, .. } = self.blocks[number];
+            if slot != 0 {
+                self.owners.release(slot, number, self.worker);
+            }
+        }
+    }
+}
+
+/// The place of the `n`th set bit, counted from 0; there are more than `n`.
+fn nth_bit(mut bits: u64, n: u32) -> u32 {
+    for _ in 0..n {
+        bits &= bits - 1;
+    }
+    bits.trailing_zeros()
+}

@@ -1,0 +1,371 @@
+//! From hashes to numbers: partial-key cuckoo hashing in cache lines.
+//!
+//! An entry lives in one of two buckets; the second follows from the first and the tag, so entries
+//! move without a look at what they stand for. Keys are not stored: the caller compares.
+
+use sekisho_mem::{HugeSlice, MapError, prefetch_read, zeroable_struct};
+
+/// Entries of a bucket.
+const SLOTS: usize = 10;
+/// Buckets looked at before an insertion gives up.
+const SEARCH: usize = 128;
+
+zeroable_struct! {
+    /// One cache line. A tag of zero is an empty slot.
+    #[derive(Clone, Copy)]
+    #[repr(align(64))]
+    struct Bucket {
+        tags: [u16; SLOTS],
+        /// Bit per slot: its entry's first bucket is the other one.
+        guests: u16,
+        /// Entries whose first bucket is this one but that live in their other. Sticks at the top.
+        away: u16,
+        items: [u32; SLOTS],
+    }
+}
+
+const _: () = assert!(size_of::<Bucket>() == 64);
+
+impl Bucket {
+    fn free_slot(&self) -> Option<usize> {
+        self.tags.iter().position(|&tag| tag == 0)
+    }
+
+    #[inline]
+    fn find(&self, tag: u16, is: &mut impl FnMut(u32) -> bool) -> Option<u32> {
+        (0..SLOTS)
+            .find(|&slot| self.tags[slot] == tag && is(self.items[slot]))
+            .map(|slot| self.items[slot])
+    }
+
+    fn slot_of(&self, tag: u16, item: u32, guest: bool) -> Option<usize> {
+        (0..SLOTS).find(|&slot| {
+            self.tags[slot] == tag && self.items[slot] == item && self.is_guest(slot) == guest
+        })
+    }
+
+    const fn is_guest(&self, slot: usize) -> bool {
+        self.guests >> slot & 1 == 1
+    }
+
+    fn put(&mut self, slot: usize, tag: u16, item: u32, guest: bool) {
+        self.tags[slot] = tag;
+        self.items[slot] = item;
+        self.guests = self.guests & !(1 << slot) | u16::from(guest) << slot;
+    }
+
+    fn count_away(&mut self) {
+        self.away = self.away.saturating_add(1);
+    }
+
+    fn count_home(&mut self) {
+        if self.away < u16::MAX {
+            self.away -= 1;
+        }
+    }
+}
+
+/// A bucket reached while looking for room, and the slot of the parent that leads to it.
+#[derive(Clone, Copy, Default)]
+struct Step {
+    bucket: usize,
+    parent: usize,
+    slot: usize,
+}
+
+/// No room was found for another entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Full;
+
+/// A multimap from 64-bit hashes to 32-bit numbers.
+pub(crate) struct Index {
+    buckets: HugeSlice<Bucket>,
+}
+
+impl Index {
+    /// An index that holds `entries` at three quarters of its room.
+    pub(crate) fn new(entries: usize) -> Result<Self, MapError> {
+        let buckets = entries.div_ceil(SLOTS).saturating_mul(4) / 3 + 2;
+        Ok(Self {
+            buckets: HugeSlice::new(buckets)?,
+        })
+    }
+
+    /// Asks for the first bucket of `hash` to be brought close.
+    #[inline]
+    pub(crate) fn prefetch(&self, hash: u64) {
+        prefetch_read(&self.buckets[self.first(hash)]);
+    }
+
+    /// The first number stored under `hash` that `is` the one looked for. `is` may also be asked
+    /// about numbers stored under other hashes.
+    #[inline]
+    pub(crate) fn find(&self, hash: u64, mut is: impl FnMut(u32) -> bool) -> Option<u32> {
+        let (first, tag) = (self.first(hash), tag_of(hash));
+        let bucket = &self.buckets[first];
+        if let Some(item) = bucket.find(tag, &mut is) {
+            return Some(item);
+        }
+        if bucket.away == 0 {
+            return None;
+        }
+        self.buckets[self.other(first, tag)].find(tag, &mut is)
+    }
+
+    /// Stores `item` under `hash`.
+    pub(crate) fn insert(&mut self, hash: u64, item: u32) -> Result<(), Full> {
+        let (first, tag) = (self.first(hash), tag_of(hash));
+        let second = self.other(first, tag);
+        for bucket in [first, second] {
+            if let Some(slot) = self.buckets[bucket].free_slot() {
+                self.settle(first, bucket, slot, tag, item);
+                return Ok(());
+            }
+        }
+        let (bucket, slot) = self.make_room(first, second).ok_or(Full)?;
+        self.settle(first, bucket, slot, tag, item);
+        Ok(())
+    }
+
+    /// Removes `item` stored under `hash`; whether it was there.
+    pub(crate) fn remove(&mut self, hash: u64, item: u32) -> bool {
+        let Some((bucket, slot)) = self.locate(hash, item) else {
+            return false;
+        };
+        if self.buckets[bucket].is_guest(slot) {
+            let home = self.other(bucket, self.buckets[bucket].tags[slot]);
+            self.buckets[home].count_home();
+        }
+        self.buckets[bucket].put(slot, 0, 0, false);
+        true
+    }
+
+    /// Stores `new` in place of `old` under `hash`; whether `old` was there.
+    pub(crate) fn replace(&mut self, hash: u64, old: u32, new: u32) -> bool {
+        let Some((bucket, slot)) = self.locate(hash, old) else {
+            return false;
+        };
+        self.buckets[bucket].items[slot] = new;
+        true
+    }
+
+    fn locate(&self, hash: u64, item: u32) -> Option<(usize, usize)> {
+        let (first, tag) = (self.first(hash), tag_of(hash));
+        if let Some(slot) = self.buckets[first].slot_of(tag, item, false) {
+            return Some((first, slot));
+        }
+        let second = self.other(first, tag);
+        let slot = self.buckets[second].slot_of(tag, item, true)?;
+        Some((second, slot))
+    }
+
+    /// Puts an entry whose first bucket is `first` into a free slot of `bucket`.
+    fn settle(&mut self, first: usize, bucket: usize, slot: usize, tag: u16, item: u32) {
+        let guest = bucket != first;
+        self.buckets[bucket].put(slot, tag, item, guest);
+        if guest {
+            self.buckets[first].count_away();
+        }
+    }
+
+    /// Frees a slot of one of two full buckets by moving entries to their other buckets, breadth
+    /// first, so that few move.
+    fn make_room(&mut self, first: usize, second: usize) -> Option<(usize, usize)> {
+        let mut steps = [Step::default(); SEARCH];
+        steps[0].bucket = first;
+        steps[1].bucket = second;
+        // The two roots are their own parents.
+        steps[1].parent = 1;
+        let mut reached = 2;
+        let mut at = 0;
+        while at < reached {
+            let bucket = steps[at].bucket;
+            for slot in 0..SLOTS {
+                let next = self.other(bucket, self.buckets[bucket].tags[slot]);
+                if next == bucket || on_path(&steps, at, next) {
+                    continue;
+                }
+                if let Some(free) = self.buckets[next].free_slot() {
+                    return Some(self.shift(&steps, at, slot, next, free));
+                }
+                if reached < SEARCH {
+                    steps[reached] = Step {
+                        bucket: next,
+                        parent: at,
+                        slot,
+                    };
+                    reached += 1;
+                }
+            }
+            at += 1;
+        }
+        None
+    }
+
+    /// Moves the entries on the path to `steps[at]`, the last one first; gives the freed slot.
+    fn shift(
+        &mut self,
+        steps: &[Step; SEARCH],
+        mut at: usize,
+        mut slot: usize,
+        mut to: usize,
+        mut free: usize,
+    ) -> (usize, usize) {
+        loop {
+            let from = steps[at].bucket;
+            self.move_entry(from, slot, to, free);
+            if steps[at].parent == at {
+                return (from, slot);
+            }
+            (to, free) = (from, slot);
+            slot = steps[at].slot;
+            at = steps[at].parent;
+        }
+    }
+
+    fn move_entry(&mut self, from: usize, slot: usize, to: usize, free: usize) {
+        let Bucket { tags, items, .. } = self.buckets[from];
+        let guest = self.buckets[from].is_guest(slot);
+        self.buckets[from].put(slot, 0, 0, false);
+        self.buckets[to].put(free, tags[slot], items[slot], !guest);
+        if guest {
+            self.buckets[to].count_home();
+        } else {
+            self.buckets[from].count_away();
+        }
+    }
+
+    /// The first bucket: by the upper half of the hash.
+    #[inline]
+    fn first(&self, hash: u64) -> usize {
+        scale((hash >> 32) as u32, self.buckets.len())
+    }
+
+    /// The other bucket of an entry with `tag` in `bucket`; its own inverse.
+    #[inline]
+    fn other(&self, bucket: usize, tag: u16) -> usize {
+        let spread = scale(u32::from(tag).wrapping_mul(0x9e37_79b1), self.buckets.len());
+        if spread >= bucket {
+            spread - bucket
+        } else {
+            spread + self.buckets.len() - bucket
+        }
+    }
+}
+
+/// Whether the path from a root to `steps[at]` passes `bucket`.
+fn on_path(steps: &[Step; SEARCH], mut at: usize, bucket: usize) -> bool {
+    loop {
+        if steps[at].bucket == bucket {
+            return true;
+        }
+        if steps[at].parent == at {
+            return false;
+        }
+        at = steps[at].parent;
+    }
+}
+
+/// Spreads 32 random bits over `0..size` by multiplication.
+#[inline]
+fn scale(bits: u32, size: usize) -> usize {
+    ((u64::from(bits) * size as u64) >> 32) as usize
+}
+
+/// The tag: the low bits of the hash, never zero.
+#[inline]
+const fn tag_of(hash: u64) -> u16 {
+    let tag = hash as u16;
+    if tag == 0 { 1 } else { tag }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::Seed;
+
+    fn hash(key: u32) -> u64 {
+        Seed::new([3; 32]).shared_key().hash(0, u64::from(key), 0)
+    }
+
+    /// Every entry is found, counted where it lives, and no other is.
+    fn check(index: &Index, truth: &HashMap<u32, u64>) {
+        for (&item, &hash) in truth {
+            assert_eq!(index.find(hash, |found| found == item), Some(item));
+        }
+        let entries: usize = index
+            .buckets
+            .iter()
+            .map(|bucket| bucket.tags.iter().filter(|&&tag| tag != 0).count())
+            .sum();
+        assert_eq!(entries, truth.len());
+        let away: u32 = index
+            .buckets
+            .iter()
+            .map(|bucket| u32::from(bucket.away))
+            .sum();
+        let guests: u32 = index
+            .buckets
+            .iter()
+            .map(|bucket| bucket.guests.count_ones())
+            .sum();
+        assert_eq!(away, guests);
+    }
+
+    #[test]
+    fn it_fills_beyond_what_it_is_asked_to_hold() {
+        let mut index = Index::new(30_000).unwrap();
+        let mut truth = HashMap::new();
+        let mut key = 0;
+        while index.insert(hash(key), key).is_ok() {
+            truth.insert(key, hash(key));
+            key += 1;
+        }
+        assert!(
+            key as usize > index.buckets.len() * SLOTS * 95 / 100,
+            "{key}"
+        );
+        check(&index, &truth);
+        for item in 0..key {
+            assert!(index.remove(hash(item), item));
+        }
+        check(&index, &HashMap::new());
+    }
+
+    proptest! {
+        /// Hashes of few values make crowded buckets, equal tags and moves common.
+        #[test]
+        fn it_answers_as_a_hash_map(operations in prop::collection::vec((0u32..400, any::<bool>()), 1..3000)) {
+            let mut index = Index::new(150).unwrap();
+            let mut truth = HashMap::new();
+            for (item, add) in operations {
+                let hash = hash(item / 3);
+                if add && !truth.contains_key(&item) {
+                    if index.insert(hash, item).is_ok() {
+                        truth.insert(item, hash);
+                    } else {
+                        prop_assert!(truth.len() > 60);
+                    }
+                } else if !add {
+                    prop_assert_eq!(index.remove(hash, item), truth.remove(&item).is_some());
+                }
+            }
+            check(&index, &truth);
+        }
+
+        #[test]
+        fn a_replaced_number_is_found_under_the_same_hash(count in 1u32..200, old in 0u32..200) {
+            let mut index = Index::new(150).unwrap();
+            for item in 0..count {
+                index.insert(hash(item), item).unwrap();
+            }
+            prop_assert_eq!(index.replace(hash(old), old, 1000), old < count);
+            prop_assert_eq!(index.find(hash(old), |item| item == 1000).is_some(), old < count);
+            prop_assert!(index.find(hash(old), |item| item == old).is_none());
+        }
+    }
+}

@@ -1,0 +1,9 @@
+//! Tables of fixed size: an index from hashes to numbers, records by number, and a constant map.
+
+mod flat;
+mod index;
+mod slab;
+
+pub(crate) use flat::FlatMap;
+pub(crate) use index::Index;
+pub(crate) use slab::Slab;
