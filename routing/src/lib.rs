@@ -1,6 +1,14 @@
 //! BGP, RIB and policy: what decides where a packet goes, without ever touching one.
 //!
-//! Only [`service`] knows tokio: one task owns every table, and every channel is bounded.
+//! The cores are pure: [`bgp::fsm`] takes events and time and returns actions, [`bgp::codec`] takes
+//! and returns octets, [`rib`] takes routes and returns changes for the forwarding tables. Only
+//! [`service`] knows tokio: one task owns the RIB and the speaker's tables, one task serves each
+//! TCP connection, and every channel between them is bounded.
+//!
+//! ```text
+//! socket -> bgp::codec -> bgp::fsm -> bgp::adj_rib_in -> policy -> bgp::decision -> rib -> FibBatch
+//! socket <- bgp::codec <- bgp::adj_rib_out <- policy <- prefixes that may be announced
+//! ```
 //!
 //! # Limitations
 //! IPv4 unicast only. No OSPF, no BFD, no TCP-MD5, no GTSM check on receipt, no add-path, no
@@ -9,8 +17,11 @@
 
 #![forbid(unsafe_code)]
 
+pub mod bgp;
 pub mod config;
 pub mod fib;
+pub mod policy;
+pub mod rib;
 pub mod route;
 pub mod service;
 pub mod view;

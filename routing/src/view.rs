@@ -282,7 +282,7 @@ pub struct BgpPathView {
     pub internal: bool,
     /// The next hop.
     pub next_hop: Option<IpAddr>,
-    /// The AS path, sets in braces.
+    /// The AS path, the nearest AS first.
     pub as_path: String,
     /// `IGP`, `EGP` or `incomplete`.
     pub origin: &'static str,
@@ -304,6 +304,6 @@ pub struct BgpPathView {
     pub reason: String,
     /// The list and rule that rejected it.
     pub rejected_by: Option<String>,
-    /// Since it was received.
-    pub age: Duration,
+    /// Since it was received; `None` if we originate it.
+    pub age: Option<Duration>,
 }

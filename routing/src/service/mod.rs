@@ -5,7 +5,10 @@
 //! toward the forwarding tables holds back only what was meant for it.
 
 mod command;
+mod connection;
+mod listener;
 mod owner;
+mod sources;
 
 use std::net::IpAddr;
 use std::time::Duration;
