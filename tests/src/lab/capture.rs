@@ -25,17 +25,9 @@ impl Capture {
     /// When tcpdump does not come up.
     pub fn start(host: &Host, interface: &str, filter: &str) -> Result<Self> {
         let stem = format!("{}-{interface}", host.name());
-        let dir = host.lab().dir();
-        let file = (0..)
-            .map(|n| dir.join(format!("{stem}-{n}.pcap")))
-            .find(|file| !file.exists())
-            .context("no file name is left")?;
-        let name = file
-            .file_stem()
-            .map(|stem| stem.to_string_lossy().into_owned())
-            .unwrap_or(stem);
+        let file = host.lab().fresh_file(&stem, "pcap")?;
         let mut process = host.spawn(
-            &format!("tcpdump-{name}"),
+            "tcpdump",
             &format!(
                 "tcpdump -n -U -Z root --immediate-mode -i {interface} -w {} '{filter}'",
                 file.display()

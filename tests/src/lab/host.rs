@@ -1,6 +1,7 @@
 //! A host: one network namespace.
 
 use std::io::Write;
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -115,14 +116,21 @@ impl Host {
         Ok(output.into())
     }
 
-    /// Starts a shell command that goes on; `name` names its log.
+    /// Starts a shell command that goes on; `name` names its log, a fresh file.
     ///
     /// # Errors
     /// When it cannot be started.
     pub fn spawn(&self, name: &str, shell: &str) -> Result<Process> {
+        let log = self
+            .lab
+            .fresh_file(&format!("{}-{name}", self.name), "log")?;
+        self.spawn_logging(name, shell, log)
+    }
+
+    /// Starts a shell command that goes on, with its output appended to `log`.
+    pub(super) fn spawn_logging(&self, name: &str, shell: &str, log: PathBuf) -> Result<Process> {
         let mut command = self.command("sh");
         command.args(["-c", &format!("exec {shell}")]);
-        let log = self.lab.dir().join(format!("{}-{name}.log", self.name));
         Process::start(&format!("{name} on {}", self.name), command, log)
     }
 

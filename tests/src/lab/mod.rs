@@ -14,14 +14,15 @@ mod sekishod;
 mod server;
 mod wait;
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -104,6 +105,21 @@ impl Lab {
         let dir = self.0.dir.join(name);
         fs::create_dir_all(&dir).with_context(|| format!("cannot create {}", dir.display()))?;
         Ok(dir)
+    }
+
+    /// Creates a file in the laboratory's folder whose name begins with `stem` and is not taken.
+    fn fresh_file(&self, stem: &str, extension: &str) -> Result<PathBuf> {
+        for number in 0_u32.. {
+            let path = self.0.dir.join(format!("{stem}-{number}.{extension}"));
+            match File::create_new(&path) {
+                Ok(_) => return Ok(path),
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+                Err(error) => {
+                    return Err(error).with_context(|| format!("cannot create {}", path.display()));
+                }
+            }
+        }
+        bail!("no name is left for {stem}")
     }
 
     /// Marks the laboratory to be left standing when its owner ends; the owner has to forget its

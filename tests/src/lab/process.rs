@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -72,13 +72,17 @@ impl Process {
     /// When it ends or `timeout` passes first; the error holds the output.
     pub fn wait_for_log(&mut self, timeout: Duration, needle: &str) -> Result<()> {
         let what = format!("{} writes {needle:?}", self.name);
-        wait_until(timeout, &what, || {
+        let found = wait_until(timeout, &what, || {
+            // Asked first: what a process wrote before it ended is in the log read after.
+            let ended = self.child.try_wait()?;
             let log = self.log();
-            if log.contains(needle) {
-                return Ok(());
+            if log.contains(needle) || ended.is_some() {
+                return Ok(log.contains(needle));
             }
             bail!("{log}");
-        })
+        })?;
+        ensure!(found, "{} ended and wrote:\n{}", self.name, self.log());
+        Ok(())
     }
 
     /// Whether it has ended, and how.

@@ -104,7 +104,9 @@ impl Sekishod {
         }
         let supervisor = UnixDatagram::bind(&notify)?;
         supervisor.set_nonblocking(true)?;
-        let mut process = self.host.spawn("sekishod", &self.command_line(&notify))?;
+        let command = self.command_line(&notify);
+        let log = self.log_path();
+        let mut process = self.host.spawn_logging("sekishod", &command, log)?;
         let ready = wait_until(START, "sekishod is ready", || {
             if let Some(status) = process.exited()? {
                 return Ok(Err(status));

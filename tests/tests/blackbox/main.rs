@@ -1,0 +1,16 @@
+//! The real daemon among real peers. A test's name begins with the row it proves, where there is
+//! one; see `docs/conformance.md`.
+
+mod bgp_paths;
+mod bgp_policy;
+mod bgp_session;
+mod config;
+mod lifecycle;
+mod nat;
+mod nat_inbound;
+mod raw;
+mod router;
+mod show;
+mod site;
+mod tunnel;
+mod tunnel_raw;
