@@ -6,7 +6,7 @@
 //! the writer saw the end of the worker's reads (release by the worker's note).
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU64, Ordering, fence};
+use std::sync::atomic::{self, AtomicU64, Ordering};
 
 use sekisho_types::WorkerId;
 
@@ -20,23 +20,57 @@ pub struct Epoch(u64);
 const OFFLINE: u64 = 0;
 const FIRST: u64 = 1;
 
-/// One counter in cache lines of its own (two: adjacent lines are fetched in pairs).
-#[repr(align(128))]
-struct Padded(AtomicU64);
-
-/// The writer's epoch and every worker's last note of it.
-pub(crate) struct Epochs {
-    current: Padded,
-    noted: Box<[Padded]>,
+/// The atomic operations epochs are made of: those of the machine, or of a model checker.
+pub(crate) trait Counter {
+    fn new(value: u64) -> Self;
+    fn load(&self, order: Ordering) -> u64;
+    fn store(&self, value: u64, order: Ordering);
+    /// Sequentially consistent; whether `from` was replaced.
+    fn exchange(&self, from: u64, to: u64) -> bool;
+    /// Sequentially consistent.
+    fn fence();
 }
 
-impl Epochs {
+impl Counter for AtomicU64 {
+    fn new(value: u64) -> Self {
+        Self::new(value)
+    }
+
+    #[inline]
+    fn load(&self, order: Ordering) -> u64 {
+        self.load(order)
+    }
+
+    #[inline]
+    fn store(&self, value: u64, order: Ordering) {
+        self.store(value, order);
+    }
+
+    fn exchange(&self, from: u64, to: u64) -> bool {
+        self.compare_exchange(from, to, Ordering::SeqCst, Ordering::Relaxed)
+            .is_ok()
+    }
+
+    fn fence() {
+        atomic::fence(Ordering::SeqCst);
+    }
+}
+
+/// One counter in cache lines of its own (two: adjacent lines are fetched in pairs).
+#[repr(align(128))]
+struct Padded<C>(C);
+
+/// The writer's epoch and every worker's last note of it.
+pub(crate) struct Epochs<C = AtomicU64> {
+    current: Padded<C>,
+    noted: Box<[Padded<C>]>,
+}
+
+impl<C: Counter> Epochs<C> {
     pub(crate) fn new(workers: u8) -> Self {
         Self {
-            current: Padded(AtomicU64::new(FIRST)),
-            noted: (0..workers)
-                .map(|_| Padded(AtomicU64::new(OFFLINE)))
-                .collect(),
+            current: Padded(C::new(FIRST)),
+            noted: (0..workers).map(|_| Padded(C::new(OFFLINE))).collect(),
         }
     }
 
@@ -49,18 +83,13 @@ impl Epochs {
                 worker,
                 workers: self.noted.len(),
             })?;
-        noted
-            .0
-            .compare_exchange(
-                OFFLINE,
-                self.current.0.load(Ordering::Acquire),
-                Ordering::SeqCst,
-                Ordering::Relaxed,
-            )
-            .map_err(|_| FibError::WorkerBusy(worker))?;
+        let epoch = self.current.0.load(Ordering::Acquire);
+        if !noted.0.exchange(OFFLINE, epoch) {
+            return Err(FibError::WorkerBusy(worker));
+        }
         // Either the writer's next look at the notes finds this worker, or this worker's reads
         // find everything unlinked before that look. Pairs with the fence in `oldest`.
-        fence(Ordering::SeqCst);
+        C::fence();
         Ok(())
     }
 
@@ -94,7 +123,7 @@ impl Epochs {
 
     /// The oldest note of a running worker; what belongs to an earlier epoch is free.
     pub(crate) fn oldest(&self) -> Epoch {
-        fence(Ordering::SeqCst);
+        C::fence();
         Epoch(
             self.noted
                 .iter()
@@ -146,7 +175,7 @@ mod tests {
 
     #[test]
     fn nothing_is_free_before_every_worker_has_passed() {
-        let epochs = Epochs::new(2);
+        let epochs = Epochs::<AtomicU64>::new(2);
         epochs.enter(ONE).unwrap();
         epochs.enter(TWO).unwrap();
         let mut deferred = Deferred::new();
@@ -160,7 +189,7 @@ mod tests {
 
     #[test]
     fn passing_before_the_epoch_ended_frees_nothing() {
-        let epochs = Epochs::new(1);
+        let epochs = Epochs::<AtomicU64>::new(1);
         epochs.enter(ONE).unwrap();
         let mut deferred = Deferred::new();
         epochs.pass(ONE);
@@ -171,7 +200,7 @@ mod tests {
 
     #[test]
     fn a_worker_that_left_holds_nothing_back() {
-        let epochs = Epochs::new(1);
+        let epochs = Epochs::<AtomicU64>::new(1);
         epochs.enter(ONE).unwrap();
         let mut deferred = Deferred::new();
         deferred.push(epochs.current(), "block");
@@ -181,7 +210,7 @@ mod tests {
 
     #[test]
     fn a_worker_enters_once_and_only_if_it_exists() {
-        let epochs = Epochs::new(1);
+        let epochs = Epochs::<AtomicU64>::new(1);
         epochs.enter(ONE).unwrap();
         assert_eq!(epochs.enter(ONE), Err(FibError::WorkerBusy(ONE)));
         assert_eq!(
@@ -193,5 +222,99 @@ mod tests {
         );
         epochs.leave(ONE);
         epochs.enter(ONE).unwrap();
+    }
+
+    impl Counter for loom::sync::atomic::AtomicU64 {
+        fn new(value: u64) -> Self {
+            Self::new(value)
+        }
+
+        fn load(&self, order: Ordering) -> u64 {
+            self.load(order)
+        }
+
+        fn store(&self, value: u64, order: Ordering) {
+            self.store(value, order);
+        }
+
+        fn exchange(&self, from: u64, to: u64) -> bool {
+            self.compare_exchange(from, to, Ordering::SeqCst, Ordering::Relaxed)
+                .is_ok()
+        }
+
+        fn fence() {
+            loom::sync::atomic::fence(Ordering::SeqCst);
+        }
+    }
+
+    /// A table of one slot, which is linked at first.
+    struct Table {
+        epochs: Epochs<loom::sync::atomic::AtomicU64>,
+        is_linked: loom::sync::atomic::AtomicBool,
+        /// The model fails when the slot is written while it is read.
+        slot: loom::cell::UnsafeCell<()>,
+    }
+
+    impl Table {
+        fn new() -> loom::sync::Arc<Self> {
+            loom::sync::Arc::new(Self {
+                epochs: Epochs::new(1),
+                is_linked: loom::sync::atomic::AtomicBool::new(true),
+                slot: loom::cell::UnsafeCell::new(()),
+            })
+        }
+
+        fn burst(&self) {
+            if self.is_linked.load(Ordering::Acquire) {
+                self.slot.with(|_| ());
+            }
+            self.epochs.pass(ONE);
+        }
+
+        fn unlink_and_reuse(&self) {
+            self.is_linked.store(false, Ordering::Release);
+            let mut deferred = Deferred::new();
+            deferred.push(self.epochs.current(), ());
+            self.epochs.advance();
+            for _ in 0..2 {
+                if deferred.pop_before(self.epochs.oldest()).is_some() {
+                    self.slot.with_mut(|_| ());
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn in_every_order_of_events_no_slot_is_reused_while_it_is_read() {
+        loom::model(|| {
+            let table = Table::new();
+            table.epochs.enter(ONE).unwrap();
+            let worker = {
+                let table = loom::sync::Arc::clone(&table);
+                loom::thread::spawn(move || {
+                    table.burst();
+                    table.burst();
+                })
+            };
+            table.unlink_and_reuse();
+            worker.join().unwrap();
+        });
+    }
+
+    #[test]
+    fn in_every_order_of_events_a_worker_may_come_and_go() {
+        loom::model(|| {
+            let table = Table::new();
+            let worker = {
+                let table = loom::sync::Arc::clone(&table);
+                loom::thread::spawn(move || {
+                    table.epochs.enter(ONE).unwrap();
+                    table.burst();
+                    table.epochs.leave(ONE);
+                })
+            };
+            table.unlink_and_reuse();
+            worker.join().unwrap();
+        });
     }
 }
