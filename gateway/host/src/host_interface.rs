@@ -110,7 +110,8 @@ impl HostInterface {
     }
 
     /// Makes `addresses` the addresses of the interface. What stays is not touched; what is new is
-    /// added before what is old goes.
+    /// added before what is old goes. The kernel lets a new IPv6 address receive a moment after it has
+    /// acknowledged it.
     ///
     /// # Errors
     /// [`HostError::Address`] before anything is changed; what the kernel refuses, with the changes up
