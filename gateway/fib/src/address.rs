@@ -67,6 +67,17 @@ impl Key {
         self.len
     }
 
+    /// How many bits the two have in common from the left.
+    pub(crate) const fn common_len(self, other: Self) -> u8 {
+        let shorter = if self.len < other.len {
+            self.len
+        } else {
+            other.len
+        };
+        let common = (self.bits ^ other.bits).leading_zeros() as u8;
+        if common < shorter { common } else { shorter }
+    }
+
     /// The `width` bits that follow the first `offset`.
     pub(crate) const fn bits_at(self, offset: u8, width: u8) -> usize {
         if width == 0 {

@@ -135,14 +135,19 @@ impl<P: TablePrefix> Routes<P> {
     }
 
     /// The route of the longest shorter prefix, and its length; without one, no route of length 0.
+    ///
+    /// Prefixes are in order of address, then length. Whatever covers `prefix` comes before it; and
+    /// if the last one before it does not, what covers it covers all that the two have in common.
     fn cover(&self, prefix: P) -> (Leaf, u8) {
-        (0..prefix.key().len())
-            .rev()
-            .find_map(|len| match self.route(prefix.shortened(len)) {
-                Leaf::None => None,
-                leaf => Some((leaf, len)),
-            })
-            .unwrap_or((Leaf::None, 0))
+        let mut before = self.routes.range(..prefix).next_back();
+        while let Some((&other, &word)) = before {
+            let common = prefix.key().common_len(other.key());
+            if common == other.key().len() {
+                return (Leaf::unpack(word), common);
+            }
+            before = self.routes.range(..=prefix.shortened(common)).next_back();
+        }
+        (Leaf::None, 0)
     }
 }
 
