@@ -5,7 +5,11 @@ mod lookup;
 mod show;
 
 #[cfg(test)]
+mod model;
+#[cfg(test)]
 mod rows;
+#[cfg(test)]
+mod threads;
 
 use std::net::SocketAddrV4;
 use std::sync::Arc;

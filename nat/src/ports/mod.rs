@@ -6,6 +6,9 @@
 
 mod lists;
 
+#[cfg(test)]
+mod tests;
+
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::Arc;
 

@@ -1,0 +1,129 @@
+//! Engines of several workers that share the table of owners.
+
+use std::collections::HashSet;
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::sync::{Arc, Barrier, Mutex};
+use std::thread;
+
+use sekisho_types::{InterfaceId, IpProtocol, VrfId, WorkerId};
+
+use super::{Cursor, Engine, EngineConfig, Outbound, SessionFilter};
+use crate::*;
+
+const VRF: VrfId = VrfId::new(1);
+const WORKERS: u8 = 3;
+
+/// A policy with one address and 64 blocks, too few for everybody.
+fn policy(owners: &Arc<OutsideOwners>) -> Arc<Policy> {
+    let input = PolicyInput {
+        pools: vec![PoolInput {
+            id: PoolId::new(1),
+            addresses: vec!["203.0.113.7/32".parse().unwrap()],
+            ports: 4096..=8191,
+        }],
+        vrfs: vec![VrfInput {
+            id: VRF,
+            snat: vec![SnatRule {
+                source: "10.0.0.0/8".parse().unwrap(),
+                target: SnatTarget::Pool(PoolId::new(1)),
+                filtering: Filtering::default(),
+            }],
+            floating_ips: Vec::new(),
+            port_forwards: Vec::new(),
+        }],
+        ..PolicyInput::default()
+    };
+    let steering = Steering::new(Seed::new([5; 32]), WORKERS);
+    Arc::new(Policy::build(&input, Generation::new(1), steering, owners).unwrap())
+}
+
+/// Opens flows from 30 hosts, which leaves too few blocks for the last worker's hosts, gives all back,
+/// and does so again. Every outside tuple must be in nobody else's hands meanwhile, and steer here.
+fn take_and_give_back(
+    worker: WorkerId,
+    policy: &Arc<Policy>,
+    taken: &Mutex<HashSet<SocketAddrV4>>,
+    together: &Barrier,
+) -> usize {
+    let config = EngineConfig {
+        worker,
+        max_sessions: 10_000,
+        seed: Seed::new([5; 32]),
+    };
+    let mut engine = Engine::new(config, Arc::clone(policy)).unwrap();
+    let mut most = 0;
+    for round in 0..50u32 {
+        let now = Time::from_millis(u64::from(round) * 1000);
+        let mut mine = Vec::new();
+        together.wait();
+        for host in 0..3000u32 {
+            let key = FlowKey {
+                src: SocketAddrV4::new(Ipv4Addr::from(0x0a00_0000 + host % 30), host as u16),
+                dst: SocketAddrV4::new(Ipv4Addr::new(192, 0, 2, 1), 53),
+                protocol: IpProtocol::UDP,
+            };
+            let (tcp, egress) = (TcpSegment::default(), InterfaceId::new(0));
+            match engine.outbound(now, VRF, &key, &tcp, egress) {
+                Ok(Outbound::Translated { source, .. }) => {
+                    assert!(taken.lock().unwrap().insert(source), "{source} twice");
+                    let owner = policy.outside_owner(key.protocol, *source.ip(), source.port());
+                    assert_eq!(owner, Some(worker));
+                    mine.push(source);
+                }
+                outcome => assert_eq!(outcome, Err(Refusal::PortsExhausted)),
+            }
+        }
+        most = most.max(mine.len());
+        together.wait();
+        let mut taken = taken.lock().unwrap();
+        for source in mine {
+            taken.remove(&source);
+        }
+        drop(taken);
+        engine.clear(&SessionFilter::default(), Cursor::default(), u32::MAX);
+        assert_eq!(engine.stats().blocks, 0);
+    }
+    most
+}
+
+#[test]
+fn workers_never_hold_the_same_outside_tuple() {
+    let owners = Arc::new(OutsideOwners::new(4).unwrap());
+    let policy = policy(&owners);
+    let taken = Mutex::new(HashSet::new());
+    let together = Barrier::new(usize::from(WORKERS));
+    let most: Vec<usize> = thread::scope(|scope| {
+        let run = |worker| {
+            let (policy, taken, together) = (&policy, &taken, &together);
+            scope.spawn(move || take_and_give_back(WorkerId::new(worker), policy, taken, together))
+        };
+        let threads: Vec<_> = (0..WORKERS).map(run).collect();
+        threads.into_iter().map(|t| t.join().unwrap()).collect()
+    });
+    assert!(most.iter().all(|&most| most > 64), "{most:?}");
+    assert_eq!(owners.claimed(1), 0);
+}
+
+#[test]
+fn an_engine_that_ends_gives_its_blocks_back() {
+    let owners = Arc::new(OutsideOwners::new(4).unwrap());
+    let policy = policy(&owners);
+    let config = EngineConfig {
+        worker: WorkerId::new(2),
+        max_sessions: 10,
+        seed: Seed::new([5; 32]),
+    };
+    let mut engine = Engine::new(config, policy).unwrap();
+    let key = FlowKey {
+        src: "10.0.0.1:1".parse().unwrap(),
+        dst: "192.0.2.1:53".parse().unwrap(),
+        protocol: IpProtocol::UDP,
+    };
+    let (tcp, egress) = (TcpSegment::default(), InterfaceId::new(0));
+    engine
+        .outbound(Time::default(), VRF, &key, &tcp, egress)
+        .unwrap();
+    assert_eq!(owners.claimed(1), 1);
+    drop(engine);
+    assert_eq!(owners.claimed(1), 0);
+}
