@@ -1,0 +1,148 @@
+//! What differs between drivers: a plan that `attach` carries out.
+
+mod af_packet;
+mod null;
+mod ring;
+mod tap;
+
+use sekisho_types::MacAddr;
+
+use super::error::PortError;
+use super::{Driver, PortOptions};
+use crate::mempool::Mempool;
+
+/// How a driver wants to be attached.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Plan<'a> {
+    /// DPDK's name of the driver, with which the device's name must begin.
+    pub(super) driver: &'static str,
+    /// Its device arguments.
+    pub(super) arguments: String,
+    /// The kernel interface behind it, and where that lives.
+    pub(super) interface: Option<Interface<'a>>,
+    /// Descriptors per receive queue.
+    pub(super) rx_descriptors: u16,
+    /// The largest number of queue pairs.
+    pub(super) queues_most: u16,
+    /// The largest MTU.
+    pub(super) mtu_most: u16,
+    /// Who is told the MTU.
+    pub(super) mtu: MtuBy,
+    /// Who is told the Ethernet address.
+    pub(super) mac: MacBy,
+    /// Whether the driver forgets what waits in its queues at the end.
+    pub(super) leaves_packets: bool,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Interface<'a> {
+    pub(super) name: &'a str,
+    pub(super) namespace: Option<&'a str>,
+    /// Whether the driver makes it (else it must exist).
+    pub(super) made: bool,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum MtuBy {
+    /// DPDK's configuration alone.
+    Configuration,
+    /// DPDK, which passes it to the kernel.
+    Driver,
+    /// The kernel, because DPDK would refuse one the driver can carry.
+    Kernel,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum MacBy {
+    /// The device arguments told the driver.
+    Argument,
+    /// DPDK tells the driver.
+    Driver,
+    /// Nobody: the driver has none.
+    Nobody,
+}
+
+impl Driver {
+    pub(super) fn plan(&self, options: &PortOptions) -> Plan<'_> {
+        match self {
+            Self::Tap {
+                interface,
+                namespace,
+            } => tap::plan(interface, namespace.as_deref(), options.mac),
+            Self::AfPacket {
+                interface,
+                namespace,
+            } => af_packet::plan(interface, namespace.as_deref(), options),
+            Self::Ring => ring::plan(),
+            Self::Null { frame_size } => null::plan(*frame_size),
+        }
+    }
+}
+
+impl PortOptions {
+    /// The smallest MTU of IPv4 (RFC 791).
+    const MTU_LEAST: u16 = 68;
+
+    /// Octets a buffer must have to receive every frame of this MTU whole, headroom included.
+    pub fn data_room(&self) -> u16 {
+        let octets = match self.driver {
+            Driver::AfPacket { .. } => af_packet::buffer(self.mtu),
+            Driver::Tap { .. } | Driver::Ring => longest_frame(self.mtu),
+            Driver::Null { frame_size } => longest_frame(self.mtu).max(frame_size.into()),
+        };
+        u16::try_from(u32::from(Mempool::HEADROOM) + octets).unwrap_or(u16::MAX)
+    }
+
+    /// Buffers that the port itself holds while it is idle; size the pool for them.
+    pub fn buffers_held(&self) -> usize {
+        usize::from(self.driver.plan(self).rx_descriptors) * usize::from(self.queues)
+    }
+
+    pub(super) fn check(
+        &self,
+        port: &str,
+        plan: &Plan<'_>,
+        pool: &Mempool,
+    ) -> Result<(), PortError> {
+        let port = port.to_owned();
+        if !(1..=plan.queues_most).contains(&self.queues) {
+            return Err(PortError::Queues {
+                port,
+                asked: self.queues,
+                most: plan.queues_most,
+            });
+        }
+        if !(Self::MTU_LEAST..=plan.mtu_most).contains(&self.mtu) {
+            let (least, most) = (Self::MTU_LEAST, plan.mtu_most);
+            return Err(PortError::Mtu {
+                port,
+                asked: self.mtu,
+                least,
+                most,
+            });
+        }
+        match self.mac {
+            Some(mac) if !mac.is_unicast() => return Err(PortError::Mac(mac)),
+            Some(_) | None => {}
+        }
+        let (needed, actual) = (self.data_room(), pool.data_room());
+        if actual < needed {
+            return Err(PortError::DataRoom {
+                port,
+                needed,
+                actual,
+            });
+        }
+        Ok(())
+    }
+}
+
+/// Octets of the longest frame of an MTU: Ethernet header, one VLAN tag, the packet.
+fn longest_frame(mtu: u16) -> u32 {
+    14 + 4 + u32::from(mtu)
+}
+
+/// The device argument that sets the Ethernet address.
+fn mac_argument(mac: Option<MacAddr>) -> String {
+    mac.map_or_else(String::new, |mac| format!(",mac={mac}"))
+}
