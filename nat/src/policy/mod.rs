@@ -4,6 +4,9 @@ mod build;
 mod error;
 mod input;
 
+#[cfg(test)]
+mod tests;
+
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::ops::RangeInclusive;
