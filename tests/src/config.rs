@@ -26,6 +26,16 @@ impl Config {
         text
     }
 
+    /// The first address or prefix of the first pool.
+    #[must_use]
+    pub fn first_pool(&self) -> String {
+        self.nat
+            .lines()
+            .find_map(|line| line.strip_prefix("addresses = [\"")?.split('"').next())
+            .unwrap_or_default()
+            .to_owned()
+    }
+
     /// The same with `from` replaced by `to`, everywhere.
     ///
     /// # Panics

@@ -20,7 +20,7 @@
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 
 use crate::config::Config;
 use crate::lab::{Bird, Frr, Host, Hypervisor, Lab, Segment, Sekishod, wait_until};
@@ -50,6 +50,9 @@ pub const ISP_B: &str = "198.51.100.2";
 
 /// The default MTU of the underlay; virtual machines have 50 less.
 const MTU: u16 = 1500;
+
+/// At start, announcements may wait half a minute for the peers' End-of-RIB.
+const ANNOUNCED: Duration = Duration::from_secs(40);
 
 /// What an upstream router is, with its configuration.
 #[derive(Clone, Debug)]
@@ -271,7 +274,8 @@ impl Topology {
         })
     }
 
-    /// Starts the daemon and waits until both upstream routers have their session with it.
+    /// Starts the daemon and waits until both upstream routers have their session with it, the
+    /// default route leads over both, and the server knows its way back over both.
     ///
     /// # Errors
     /// When it does not come up, with its log.
@@ -279,6 +283,11 @@ impl Topology {
         let sekishod = Sekishod::start(&self.gateway, &config.render())?;
         self.wait_established()
             .and_then(|()| wait_default(&sekishod, 2))
+            .and_then(|()| self.wait_way_back("203.0.113.10"))
+            .and_then(|()| match config.nat.contains("advertise = true") {
+                true => self.wait_way_back(&config.first_pool()),
+                false => Ok(()),
+            })
             .with_context(|| format!("sekishod's log:\n{}", sekishod.log()))?;
         Ok(sekishod)
     }
@@ -290,6 +299,19 @@ impl Topology {
     pub fn wait_established(&self) -> Result<()> {
         self.isp_a.wait_established(GATEWAY_A)?;
         self.isp_b.wait_established(GATEWAY_B)
+    }
+
+    /// Waits until the server's route to `prefix` leads over both upstream routers.
+    ///
+    /// # Errors
+    /// When it does not in time.
+    pub fn wait_way_back(&self, prefix: &str) -> Result<()> {
+        let what = format!("the server's way to {prefix} leads over both routers");
+        wait_until(ANNOUNCED, &what, || {
+            let routes = self.server.run(&format!("ip route show {prefix}"))?;
+            ensure!(routes.matches("via").count() == 2, "{routes:?}");
+            Ok(())
+        })
     }
 
     /// All hosts, for those who list them.
