@@ -40,7 +40,7 @@
 //! - `net_af_packet` makes the kernel reassemble IPv4 fragments before it hands them over, and
 //!   cuts off what is longer than the frame size that the MTU gave. It does not count what the
 //!   kernel dropped for want of ring space. Frames that the kernel itself sends on the interface
-//!   are received too.
+//!   are received too. What is sent first after the interface was down leaves with the next burst.
 //! - A TAP or packet port changes the MTU and state of its kernel interface and, for an existing
 //!   interface, leaves them so.
 
