@@ -1,8 +1,22 @@
-//! API, configuration, gRPC server and the `sekisho` CLI. Knows only `types`.
+//! How the gateway is told what to do, and how it is looked at: the [configuration](config), the
+//! [API](api) `sekisho.v1`, the gRPC [server] that the daemon runs, and the [command line](cli).
+//!
+//! Nothing here knows the data plane: the daemon implements [`server::Backend`], and the command
+//! line builds and runs where there is no DPDK.
+//!
+//! # Limitations
+//!
+//! - IPv6 is refused where the configuration is read (`config/text.rs`); nothing else assumes IPv4
+//!   but NAT and the underlay.
+//! - There is one running generation: no history, no rollback, no confirmation, no etag.
+//! - The server listens on a unix socket only, for whoever may open it; there are no roles, and the
+//!   socket's group is the daemon's.
+//! - The command line holds an answer as a whole before it shows it.
 
 #![forbid(unsafe_code)]
 
 pub mod api;
+pub mod cli;
 pub mod config;
 pub mod server;
 

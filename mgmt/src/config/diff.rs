@@ -193,3 +193,85 @@ pub fn text_diff(old_name: &str, old: &str, new_name: &str, new: &str) -> String
         .header(old_name, new_name)
         .to_string()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Document, parse};
+
+    const GOOD: &str = include_str!("testdata/good.toml");
+
+    fn config(text: &str) -> Config {
+        let document = Document {
+            name: "r.toml".into(),
+            text: text.into(),
+        };
+        parse(vec![document]).unwrap().config
+    }
+
+    /// What replacing `from` by `to` changes, and whether that needs a restart.
+    fn changes(from: &str, to: &str) -> Vec<(String, bool)> {
+        let edited = GOOD.replacen(from, to, 1);
+        assert_ne!(edited, GOOD);
+        let diff = ConfigDiff::between(&config(GOOD), &config(&edited));
+        let changes = diff.changes.iter();
+        changes
+            .map(|change| (change.to_string(), change.needs_restart))
+            .collect()
+    }
+
+    #[test]
+    fn only_what_differs_is_named() {
+        assert_eq!(changes("# The root", "# Our root"), []);
+        let one = |text: &str, restart| vec![(text.to_owned(), restart)];
+        assert_eq!(
+            changes("vni = 6001", "vni = 6002"),
+            one("tenant green changed", false)
+        );
+        assert_eq!(
+            changes("\"9s\"", "\"12s\""),
+            one("bgp neighbor 198.51.100.0 changed", false)
+        );
+        assert_eq!(
+            changes("as = 65010", "as = 65011"),
+            one("bgp changed", false)
+        );
+        assert_eq!(changes("\"5m\"", "\"6m\""), one("nat changed", false));
+    }
+
+    #[test]
+    fn what_the_process_is_made_of_needs_a_restart() {
+        let restart = |text: &str| vec![(text.to_owned(), true)];
+        assert_eq!(
+            changes("workers = 2", "workers = 3"),
+            restart("gateway changed")
+        );
+        let from = "interface = \"eth-isp-a\"";
+        let to = "interface = \"eth-isp-a\"\nmtu = 1400";
+        assert!(changes(from, to).contains(&("port isp-a changed".to_owned(), true)));
+    }
+
+    #[test]
+    fn a_route_with_another_distance_is_another_route() {
+        let found = changes(
+            "next-hop = \"10.1.0.254\"",
+            "next-hop = \"10.1.0.254\"\ndistance = 5",
+        );
+        let expected = [
+            "route 10.9.0.0/16 removed",
+            "route 10.9.0.0/16 distance 5 added",
+        ];
+        let found: Vec<&str> = found.iter().map(|(text, _)| text.as_str()).collect();
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn texts_are_compared_line_by_line() {
+        let diff = text_diff("running", "a\nb\n", "candidate", "a\nc\n");
+        assert_eq!(
+            diff,
+            "--- running\n+++ candidate\n@@ -1,2 +1,2 @@\n a\n-b\n+c\n"
+        );
+        assert_eq!(text_diff("running", "a\n", "candidate", "a\n"), "");
+    }
+}

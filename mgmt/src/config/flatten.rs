@@ -46,3 +46,106 @@ fn without_include(text: &str) -> String {
     let rest = text[end..].trim_start_matches([' ', '\t']);
     format!("{}{rest}", &text[..start])
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::config::parse;
+
+    const GOOD: &str = include_str!("testdata/good.toml");
+
+    fn document(name: &str, text: &str) -> Document {
+        Document {
+            name: name.into(),
+            text: text.into(),
+        }
+    }
+
+    #[test]
+    fn included_texts_follow_the_root_with_their_names_and_comments() {
+        let root = "# Ours.\ninclude = [\n  \"a.toml\", # first\n]\n\n[nat] # timers\n";
+        let flat = flatten(&[
+            document("sekisho.toml", root),
+            document("a.toml", "# Blue.\n[[tenant]]\nname = \"blue\""),
+            document("b.toml", "\u{feff}[[tenant]]\nname = \"green\"\n"),
+        ]);
+        let expected = "\
+# Ours.
+
+[nat] # timers
+
+# from a.toml
+# Blue.
+[[tenant]]
+name = \"blue\"
+
+# from b.toml
+[[tenant]]
+name = \"green\"
+";
+        assert_eq!(flat, expected);
+    }
+
+    #[test]
+    fn a_comment_behind_the_include_stays() {
+        let flat = flatten(&[document("r", "include = [\"x\"] # why\n[nat]\n")]);
+        assert_eq!(flat, "# why\n[nat]\n");
+    }
+
+    /// The good document in pieces, each of which begins with a table that may stand in any file.
+    fn pieces() -> Vec<String> {
+        let mut pieces = vec![String::new()];
+        let mut single = false;
+        for line in GOOD.split_inclusive('\n') {
+            let starts = [
+                "[[port]]",
+                "[[uplink]]",
+                "[[nat-pool]]",
+                "[nat]",
+                "[[tenant]]",
+                "[bgp]",
+            ];
+            if starts.contains(&line.trim()) {
+                single = false;
+            }
+            if !single && line.starts_with('[') && starts.contains(&line.trim()) {
+                pieces.push(String::new());
+                single = true;
+            }
+            if let Some(piece) = pieces.last_mut() {
+                piece.push_str(line);
+            }
+        }
+        pieces
+    }
+
+    proptest! {
+        #[test]
+        fn a_document_cut_anywhere_flattens_to_the_same_configuration(
+            cuts in proptest::collection::vec(any::<bool>(), 16),
+            newline: bool,
+        ) {
+            let mut documents = vec![document("r.toml", "include = [\"*.toml\"]\n")];
+            for (index, piece) in pieces().iter().enumerate() {
+                let name = format!("{index}.toml");
+                match documents.last_mut() {
+                    Some(last) if index == 0 || !cuts[index % cuts.len()] => {
+                        last.text.push_str(piece);
+                    }
+                    _ => documents.push(document(&name, piece)),
+                }
+            }
+            if !newline {
+                for document in &mut documents {
+                    document.text = document.text.trim_end().to_owned();
+                }
+            }
+            let flat = flatten(&documents);
+            let whole = parse(documents).unwrap().config;
+            prop_assert_eq!(&whole, &parse(vec![document("r", GOOD)]).unwrap().config);
+            prop_assert_eq!(whole, parse(vec![document("flat.toml", &flat)]).unwrap().config);
+        }
+    }
+}

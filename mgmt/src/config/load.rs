@@ -135,3 +135,68 @@ fn read_file(path: &Path) -> Result<String, LoadError> {
         error,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, text) in files {
+            let path = folder.path().join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        }
+        folder
+    }
+
+    #[test]
+    fn includes_are_read_in_the_order_of_their_names_and_once() {
+        let folder = folder(&[
+            (
+                "sekisho.toml",
+                "include = [\"b.toml\", \"*.toml\", \"none/*.toml\"]",
+            ),
+            ("c.toml", ""),
+            ("b.toml", ""),
+            ("a.toml", ""),
+            (".hidden.toml", "broken"),
+        ]);
+        let documents = load_documents(&folder.path().join("sekisho.toml")).unwrap();
+        let names: Vec<&str> = documents.iter().map(|d| d.name.as_str()).collect();
+        assert_eq!(names, ["sekisho.toml", "b.toml", "a.toml", "c.toml"]);
+    }
+
+    #[test]
+    fn an_error_names_the_included_file() {
+        let folder = folder(&[
+            ("sekisho.toml", "include = [\"tenants.d/*.toml\"]\n"),
+            ("tenants.d/blue.toml", "[[tenant]]\nnam = \"blue\"\n"),
+        ]);
+        let error = load(&folder.path().join("sekisho.toml"))
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("tenants.d/blue.toml:2:1"), "{error}");
+    }
+
+    #[test]
+    fn a_named_file_that_is_missing_is_reported_at_the_include() {
+        let folder = folder(&[("sekisho.toml", "\ninclude = [\"blue.toml\"]\n")]);
+        let error = load(&folder.path().join("sekisho.toml"))
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("there is no file \"blue.toml\""), "{error}");
+        assert!(error.contains("sekisho.toml:2:12"), "{error}");
+    }
+
+    #[test]
+    fn a_missing_root_is_named() {
+        let error = load(Path::new("/nonexistent/sekisho.toml"))
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.starts_with("cannot read /nonexistent/sekisho.toml: "),
+            "{error}"
+        );
+    }
+}
