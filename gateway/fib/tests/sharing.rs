@@ -233,6 +233,33 @@ fn without_room_for_buckets_a_loss_still_finds_a_way() {
 }
 
 #[test]
+fn replaced_buckets_wait_for_a_lagging_worker() {
+    // Room for two arrays of a list of two members.
+    let buckets = 64;
+    let (tables, mut writer) = Tables::new(
+        1,
+        Capacity {
+            buckets,
+            ..CAPACITY
+        },
+    )
+    .unwrap();
+    let mut lagging = tables.reader(WorkerId::new(0)).unwrap();
+    let (list, ways) = group(&mut writer, 2);
+    let flap = |writer: &mut Writer| {
+        writer.set_member_state(ways[0], false).unwrap();
+        writer.set_member_state(ways[0], true).unwrap();
+        writer.reclaim();
+        share(&choices(writer, list), ways[0])
+    };
+    assert_eq!(flap(&mut writer), 0.5);
+    assert_eq!(flap(&mut writer), 1.0, "both arrays may still be read");
+    lagging.quiesce();
+    writer.reclaim();
+    assert_eq!(flap(&mut writer), 0.5);
+}
+
+#[test]
 fn a_neighbour_yields_to_every_route_of_its_own_address_but_a_connected_one() {
     let host: IpAddr = Ipv4Addr::new(172, 16, 10, 11).into();
     let route = Prefix::host(host);
