@@ -6,7 +6,6 @@ use sekisho_mem::zeroable_struct;
 use sekisho_types::InterfaceId;
 
 use crate::key::{Transport, Word};
-use crate::policy::Filtering;
 use crate::tcp::Tracker;
 use crate::time::Time;
 
@@ -119,10 +118,9 @@ zeroable_struct! {
         /// Sessions that use it; it goes with the last one.
         pub(crate) sessions: u32,
         transport: u8,
-        filtering: u8,
         /// Out of the index: a policy does not allow it any more, its sessions are going.
         pub(crate) detached: u8,
-        unused: u8,
+        unused: [u8; 2],
     }
 }
 
@@ -156,17 +154,5 @@ impl Mapping {
             1 => Transport::Udp,
             _ => Transport::Icmp,
         }
-    }
-
-    pub(crate) const fn filtering(&self) -> Filtering {
-        match self.filtering {
-            0 => Filtering::EndpointIndependent,
-            1 => Filtering::AddressDependent,
-            _ => Filtering::AddressAndPortDependent,
-        }
-    }
-
-    pub(crate) const fn set_filtering(&mut self, filtering: Filtering) {
-        self.filtering = filtering as u8;
     }
 }

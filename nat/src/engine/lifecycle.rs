@@ -1,10 +1,8 @@
 //! How sessions and mappings come and go.
 
-use std::sync::Arc;
-
 use super::Engine;
 use crate::key::{Transport, Word};
-use crate::policy::{Filtering, Generation, SnatTarget, Target};
+use crate::policy::{Generation, SnatTarget, Target};
 use crate::refusal::Refusal;
 use crate::session::{Mapping, Session, uplink_mark};
 use crate::tcp::TcpState;
@@ -120,15 +118,6 @@ impl Engine {
         let allowed = self.allowed(&self.sessions[number]);
         if allowed {
             self.sessions[number].generation = generation;
-            let session = self.sessions[number];
-            if session.mapping != 0
-                && let Some(rule) = self
-                    .policy
-                    .snat(session.inside().vrf(), session.inside().address())
-            {
-                let filtering = rule.filtering;
-                self.mappings[session.mapping].set_filtering(filtering);
-            }
         }
         allowed
     }
@@ -183,22 +172,19 @@ impl Engine {
         inside: Word,
         transport: Transport,
         target: Target,
-        filtering: Filtering,
     ) -> Result<u32, Refusal> {
         if let Some(number) = self.find_mapping_inside(inside, transport, target) {
             if self.mapping_allowed(number) {
-                self.mappings[number].set_filtering(filtering);
                 return Ok(number);
             }
             self.detach_mapping(number);
         }
-        let policy = Arc::clone(&self.policy);
-        if policy.addresses(target).is_empty() && target.is_uplink() {
+        if self.policy.addresses(target).is_empty() && target.is_uplink() {
             return Err(Refusal::NoUplinkAddress);
         }
         let lease = self.ports.allocate(
             now,
-            &policy,
+            &self.policy,
             inside.vrf(),
             inside.address(),
             target,
@@ -207,7 +193,6 @@ impl Engine {
         let outside = Word::outside(lease.outside);
         let mut mapping = Mapping::new(inside, outside, transport);
         (mapping.host, mapping.block) = (lease.host, lease.block);
-        mapping.set_filtering(filtering);
         let stored = self.mappings.insert(mapping);
         let inserted = stored.filter(|&number| self.file_mapping(number, target));
         if inserted.is_none() {

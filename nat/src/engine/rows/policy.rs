@@ -299,3 +299,18 @@ fn a_full_table_refuses_until_something_expires() {
     bench.out(UDP, B, Y);
     assert_eq!(bench.live(), 1);
 }
+
+#[test]
+fn u13_a_filter_changes_with_the_policy_at_once_and_with_nothing_else() {
+    let mut open = input();
+    open.vrfs[0].snat[0].filtering = Filtering::EndpointIndependent;
+    let mut bench = Bench::new(&open);
+    let outside = bench.out(UDP, A, Y);
+    assert_eq!(bench.back(UDP, Z, outside), Ok(tuple(A)));
+    bench.apply(&input(), 2);
+    assert_eq!(
+        bench.back(UDP, "192.0.2.9:1", outside),
+        Err(Refusal::Filtered)
+    );
+    assert_eq!(bench.back(UDP, Z, outside), Ok(tuple(A)));
+}

@@ -1,0 +1,138 @@
+//! The way of a packet that leaves a tenant.
+
+use std::net::{Ipv4Addr, SocketAddrV4};
+
+use sekisho_types::{InterfaceId, VrfId};
+
+use super::{Engine, Outbound, Probe};
+use crate::key::{FlowKey, TcpSegment, Transport, Word};
+use crate::policy::{SnatTarget, Target};
+use crate::refusal::Refusal;
+use crate::session::{Session, SessionId, uplink_mark};
+use crate::tcp::Side;
+use crate::time::Time;
+
+/// What the policy says of a source that has no session.
+enum Plan {
+    Untranslated,
+    Floating(Ipv4Addr),
+    Stateful(Stateful),
+}
+
+/// Where a new session gets its outside tuple.
+enum Stateful {
+    /// It is the outside tuple of the port forward to the source.
+    Forward(SocketAddrV4),
+    /// It is one of a pool or uplink.
+    Share(Target),
+}
+
+impl Engine {
+    /// Translates a packet that leaves a tenant. `tcp` is what a TCP segment says of itself; it is
+    /// not looked at for other protocols. `egress` is the uplink the packet leaves by.
+    ///
+    /// # Errors
+    /// Names why the packet is to be dropped.
+    pub fn outbound(
+        &mut self,
+        now: Time,
+        vrf: VrfId,
+        key: &FlowKey,
+        tcp: &TcpSegment,
+        egress: InterfaceId,
+    ) -> Result<Outbound, Refusal> {
+        let probe = self.probe_outbound(vrf, key);
+        self.outbound_probed(now, &probe, tcp, egress)
+    }
+
+    /// [`Self::outbound`] of a packet whose key was probed before.
+    ///
+    /// # Errors
+    /// Names why the packet is to be dropped.
+    pub fn outbound_probed(
+        &mut self,
+        now: Time,
+        probe: &Probe,
+        tcp: &TcpSegment,
+        egress: InterfaceId,
+    ) -> Result<Outbound, Refusal> {
+        if let Some(transport) = probe.transport
+            && let Some(number) = self.find_outbound(probe)
+        {
+            let stale = self.sessions[number].left_by_another(egress);
+            if !stale && self.is_live(now, number) {
+                self.pass(now, number, transport, Side::Inside, tcp);
+                let session = &self.sessions[number];
+                return Ok(Outbound::Translated {
+                    source: session.outside().tuple(),
+                    session: Some(SessionId(number)),
+                });
+            }
+            self.remove_session(number);
+        }
+        let result = self.outbound_miss(now, probe, tcp, egress);
+        self.count(result)
+    }
+
+    #[cold]
+    fn outbound_miss(
+        &mut self,
+        now: Time,
+        probe: &Probe,
+        tcp: &TcpSegment,
+        egress: InterfaceId,
+    ) -> Result<Outbound, Refusal> {
+        let inside = probe.local;
+        let stateful = match self.plan(probe, egress) {
+            Plan::Stateful(stateful) => stateful,
+            Plan::Untranslated => return Ok(Outbound::Untranslated),
+            Plan::Floating(outside) => {
+                return Ok(Outbound::Translated {
+                    source: SocketAddrV4::new(outside, inside.port()),
+                    session: None,
+                });
+            }
+        };
+        let transport = probe.transport.ok_or(Refusal::Protocol)?;
+        if transport == Transport::Tcp && !tcp.opens() {
+            return Err(Refusal::NotSyn);
+        }
+        self.make_room(now)?;
+        let session = match stateful {
+            Stateful::Share(target) => {
+                let mapping = self.mapping(now, inside, transport, target)?;
+                let outside = self.mappings[mapping].outside();
+                let mut session = Session::new(inside, probe.peer, outside);
+                session.mapping = mapping;
+                session.uplink = target.uplink_id().map_or(0, uplink_mark);
+                session
+            }
+            Stateful::Forward(outside) => Session::new(inside, probe.peer, Word::outside(outside)),
+        };
+        let number = self.create_session(now, session)?;
+        self.pass(now, number, transport, Side::Inside, tcp);
+        Ok(Outbound::Translated {
+            source: session.outside().tuple(),
+            session: Some(SessionId(number)),
+        })
+    }
+
+    /// What the policy says of a source that has no session.
+    fn plan(&self, probe: &Probe, egress: InterfaceId) -> Plan {
+        let (vrf, tuple) = (probe.local.vrf(), probe.local.tuple());
+        if let Some(outside) = self.policy.floating_out(vrf, *tuple.ip()) {
+            return Plan::Floating(outside);
+        }
+        let forward = probe
+            .transport
+            .and_then(|transport| self.policy.forward_back(vrf, transport.protocol(), tuple));
+        if let Some(outside) = forward {
+            return Plan::Stateful(Stateful::Forward(outside));
+        }
+        match self.policy.snat(vrf, *tuple.ip()).map(|rule| rule.target) {
+            Some(SnatTarget::Pool(pool)) => Plan::Stateful(Stateful::Share(Target::pool(pool))),
+            Some(SnatTarget::Uplink) => Plan::Stateful(Stateful::Share(Target::uplink(egress))),
+            Some(SnatTarget::NoNat) | None => Plan::Untranslated,
+        }
+    }
+}
