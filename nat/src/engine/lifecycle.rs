@@ -1,158 +1,19 @@
-//! How sessions and mappings come and go.
+//! How sessions come and go.
+//!
+//! A session is in the index twice. Outbound it is filed by inside and remote tuple. Inbound, the
+//! first from an outside tuple to a remote address is filed by that address alone, so that finding it
+//! answers address-dependent filtering too; the others are filed by the whole remote tuple. All of
+//! them form a ring, so that another can take the place of the first when that goes.
 
 use super::Engine;
-use crate::key::{Transport, Word};
-use crate::policy::{Generation, SnatTarget, Target};
 use crate::refusal::Refusal;
-use crate::session::{Mapping, Session, uplink_mark};
-use crate::tcp::TcpState;
+use crate::session::Session;
 use crate::time::Time;
 
 /// Records looked at for one that expired, when a session is wanted and none is free.
 const LAST_RESORT: u32 = 64;
 
-/// Where the sweep over the sessions stands.
-pub(super) struct Sweep {
-    /// The next record.
-    at: u32,
-    /// Where it stood when the policy last changed.
-    started: u32,
-    /// Whether it has come round to the first record since.
-    round: bool,
-    /// Every session was found valid by this generation or a later one.
-    clean: Generation,
-}
-
-impl Sweep {
-    pub(super) const fn new(clean: Generation) -> Self {
-        Self {
-            at: 1,
-            started: 1,
-            round: true,
-            clean,
-        }
-    }
-
-    /// Notes that all records are to be looked at again.
-    pub(super) const fn restart(&mut self) {
-        self.started = self.at;
-        self.round = false;
-    }
-
-    /// The record to look at next, before `end`.
-    const fn advance(&mut self, end: u32) -> u32 {
-        if self.at >= end {
-            self.at = 1;
-            self.round = true;
-        }
-        self.at += 1;
-        self.at - 1
-    }
-
-    /// Whether all records there were at the last restart have been looked at.
-    const fn is_complete(&self) -> bool {
-        self.round && self.at >= self.started
-    }
-}
-
 impl Engine {
-    /// Looks at `budget` session records, going round: removes the expired and those the policy
-    /// does not allow any more. Returns how many went.
-    ///
-    /// To be called so often that all records are met within a fraction of the shortest time-out.
-    /// An expired session is not used in any case, but holds its port until it is met.
-    pub fn age(&mut self, now: Time, budget: u32) -> u32 {
-        let mut gone = 0;
-        let end = self.sessions.end();
-        for _ in 0..budget.min(end) {
-            let number = self.sweep.advance(end);
-            let occupied = number < end && self.sessions[number].transport().is_some();
-            if occupied && !self.is_live(now, number) {
-                self.remove_session(number);
-                gone += 1;
-            }
-        }
-        if self.sweep.is_complete() || self.sessions.len() == 0 {
-            self.sweep.clean = self.policy.generation();
-        }
-        gone
-    }
-
-    /// The oldest generation a session may still be of. Once it is `g` or later on every worker,
-    /// nothing that `g` left out (a VRF, an outside address) is named by any session, and its number
-    /// may be used for something else. Advanced by [`Self::age`].
-    pub const fn drained(&self) -> Generation {
-        self.sweep.clean
-    }
-
-    /// Whether a session may go on: neither expired nor disallowed. Remembers that the policy allows
-    /// it.
-    #[inline]
-    pub(super) fn is_live(&mut self, now: Time, number: u32) -> bool {
-        let session = &self.sessions[number];
-        if self.is_expired(now, session) {
-            return false;
-        }
-        let generation = self.generation().value() as u16;
-        session.generation == generation || self.revalidate(number, generation)
-    }
-
-    /// [`Self::is_live`] without remembering.
-    pub(super) fn would_live(&self, now: Time, session: &Session) -> bool {
-        let current = session.generation == self.generation().value() as u16;
-        !self.is_expired(now, session) && (current || self.allowed(session))
-    }
-
-    #[inline]
-    fn is_expired(&self, now: Time, session: &Session) -> bool {
-        let Some(transport) = session.transport() else {
-            return true;
-        };
-        let established =
-            transport == Transport::Tcp && session.tcp.state() == TcpState::Established;
-        now.since(session.last_seen()) >= self.policy.timeout(transport, established)
-    }
-
-    #[cold]
-    fn revalidate(&mut self, number: u32, generation: u16) -> bool {
-        let allowed = self.allowed(&self.sessions[number]);
-        if allowed {
-            self.sessions[number].generation = generation;
-        }
-        allowed
-    }
-
-    /// Whether the policy would still give a session its outside tuple.
-    fn allowed(&self, session: &Session) -> bool {
-        let Some(transport) = session.transport() else {
-            return false;
-        };
-        if session.mapping != 0 {
-            return self.mapping_allowed(session.mapping);
-        }
-        let forward = self
-            .policy
-            .forward(transport.protocol(), session.outside().tuple());
-        forward.is_some_and(|forward| Word::inside(forward.vrf, forward.inside) == session.inside())
-    }
-
-    /// Whether the policy would still give a mapping its outside tuple.
-    pub(super) fn mapping_allowed(&self, number: u32) -> bool {
-        let mapping = &self.mappings[number];
-        let (vrf, inside) = (mapping.inside().vrf(), mapping.inside().tuple());
-        let target = self.ports.target(mapping.host);
-        let by_rule = match self.policy.snat(vrf, *inside.ip()).map(|rule| rule.target) {
-            Some(SnatTarget::Pool(pool)) => target == Target::pool(pool),
-            Some(SnatTarget::Uplink) => target.is_uplink(),
-            Some(SnatTarget::NoNat) | None => false,
-        };
-        let protocol = mapping.transport().protocol();
-        by_rule
-            && self.policy.floating_out(vrf, *inside.ip()).is_none()
-            && self.policy.forward_back(vrf, protocol, inside).is_none()
-            && self.policy.may_hand_out(mapping.outside_tuple(), target)
-    }
-
     /// Makes sure a session can be stored, at need by a short look for an expired one.
     pub(super) fn make_room(&mut self, now: Time) -> Result<(), Refusal> {
         if self.sessions.is_full() {
@@ -163,98 +24,6 @@ impl Engine {
         } else {
             Ok(())
         }
-    }
-
-    /// The mapping of an inside tuple, made if there is none. A new one has no sessions yet.
-    pub(super) fn mapping(
-        &mut self,
-        now: Time,
-        inside: Word,
-        transport: Transport,
-        target: Target,
-    ) -> Result<u32, Refusal> {
-        if let Some(number) = self.find_mapping_inside(inside, transport, target) {
-            if self.mapping_allowed(number) {
-                return Ok(number);
-            }
-            self.detach_mapping(number);
-        }
-        if self.policy.addresses(target).is_empty() && target.is_uplink() {
-            return Err(Refusal::NoUplinkAddress);
-        }
-        let lease = self.ports.allocate(
-            now,
-            &self.policy,
-            inside.vrf(),
-            inside.address(),
-            target,
-            transport,
-        )?;
-        let outside = Word::outside(lease.outside);
-        let mut mapping = Mapping::new(inside, outside, transport);
-        (mapping.host, mapping.block) = (lease.host, lease.block);
-        let stored = self.mappings.insert(mapping);
-        let inserted = stored.filter(|&number| self.file_mapping(number, target));
-        if inserted.is_none() {
-            if let Some(number) = stored {
-                self.mappings.remove(number);
-            }
-            self.ports
-                .free(lease.host, lease.block, transport, lease.outside.port());
-        }
-        inserted.ok_or(Refusal::SessionsFull)
-    }
-
-    /// Puts a mapping into the index, both ways; whether there was room.
-    fn file_mapping(&mut self, number: u32, target: Target) -> bool {
-        let mapping = self.mappings[number];
-        let inside = self.mapping_inside_hash(mapping.inside(), mapping.transport(), target);
-        let outside = self.mapping_outside_hash(mapping.outside(), mapping.transport());
-        if self.mapping_index.insert(inside, number).is_err() {
-            return false;
-        }
-        if self.mapping_index.insert(outside, number).is_err() {
-            self.mapping_index.remove(inside, number);
-            return false;
-        }
-        true
-    }
-
-    /// Takes a mapping out of the index. It keeps its port until its sessions are gone.
-    fn detach_mapping(&mut self, number: u32) {
-        let mapping = self.mappings[number];
-        if mapping.detached == 0 {
-            let target = self.ports.target(mapping.host);
-            let inside = self.mapping_inside_hash(mapping.inside(), mapping.transport(), target);
-            let outside = self.mapping_outside_hash(mapping.outside(), mapping.transport());
-            self.mapping_index.remove(inside, number);
-            self.mapping_index.remove(outside, number);
-            self.mappings[number].detached = 1;
-        }
-    }
-
-    /// Notes that one session less uses a mapping; the last one takes it along.
-    fn unuse_mapping(&mut self, number: u32) {
-        let mapping = &mut self.mappings[number];
-        mapping.sessions = mapping.sessions.saturating_sub(1);
-        if mapping.sessions == 0 {
-            self.remove_mapping(number);
-        }
-    }
-
-    fn remove_mapping(&mut self, number: u32) {
-        self.detach_mapping(number);
-        let mapping = self.mappings[number];
-        self.mappings.remove(number);
-        let port = mapping.outside().port();
-        self.ports
-            .free(mapping.host, mapping.block, mapping.transport(), port);
-    }
-
-    /// How sessions of a mapping name their uplink.
-    pub(super) fn uplink_of(&self, mapping: u32) -> u16 {
-        let target = self.ports.target(self.mappings[mapping].host);
-        target.uplink_id().map_or(0, uplink_mark)
     }
 
     /// Stores a session. If that fails, a mapping it would have been the first of goes.

@@ -1,9 +1,11 @@
 //! The engine of one worker: the way of a packet through its sessions.
 
+mod age;
 mod errors;
 mod inbound;
 mod lifecycle;
 mod lookup;
+mod mappings;
 mod outbound;
 mod show;
 
@@ -95,7 +97,7 @@ pub struct Engine {
     mapping_index: Index,
     ports: Ports,
     sessions_by_vrf: HugeSlice<u32>,
-    sweep: lifecycle::Sweep,
+    sweep: age::Sweep,
     stats: Stats,
 }
 
@@ -116,7 +118,7 @@ impl Engine {
             mapping_index: Index::new(capacity as usize * 2)?,
             ports: Ports::new(config.worker, owners, capacity, random)?,
             sessions_by_vrf: HugeSlice::new(usize::from(u16::MAX) + 1)?,
-            sweep: lifecycle::Sweep::new(policy.generation()),
+            sweep: age::Sweep::new(policy.generation()),
             stats: Stats::default(),
             key,
             policy,

@@ -121,7 +121,7 @@ fn what_makes_no_sense_is_refused() {
         build_with(|i| {
             i.vrfs[0]
                 .port_forwards
-                .push(forward(protocol, outside, inside))
+                .push(forward(protocol, outside, inside));
         })
         .unwrap_err()
     };
@@ -140,7 +140,7 @@ fn what_makes_no_sense_is_refused() {
     assert!(matches!(no_pool, NoSuchPool { .. }), "{no_pool}");
     let low = refused(|i| i.pools[0].ports = 1000..=2000);
     assert!(matches!(low, PoolPorts { .. }), "{low}");
-    let backwards = refused(|i| i.pools[0].ports = 3000..=2000);
+    let backwards = refused(|i| i.pools[0].ports = RangeInclusive::new(3000, 2000));
     assert!(matches!(backwards, PoolPorts { .. }), "{backwards}");
     let huge = refused(|i| i.pools[0] = pool(1, "100.64.0.0/10"));
     assert!(matches!(huge, PoolTooLarge { .. }), "{huge}");

@@ -5,6 +5,7 @@
 //! this worker holds on that address, and only then moves on to another address.
 
 mod lists;
+mod search;
 
 #[cfg(test)]
 mod tests;
@@ -13,13 +14,12 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::Arc;
 
 use rand::rngs::StdRng;
-use rand::{Rng, RngCore};
 use sekisho_mem::{HugeSlice, MapError, zeroable_struct};
 use sekisho_types::{VrfId, WorkerId};
 
 use crate::key::Transport;
 use crate::owners::OutsideOwners;
-use crate::policy::{Policy, Shared, Target};
+use crate::policy::{Policy, Target};
 use crate::refusal::Refusal;
 use crate::seed::HashKey;
 use crate::table::{Index, Slab};
@@ -29,11 +29,6 @@ use crate::time::Time;
 pub(crate) const BLOCK_PORTS: u16 = 64;
 /// Blocks of an address.
 pub(crate) const BLOCKS: usize = 65536 / BLOCK_PORTS as usize;
-
-/// Blocks of a host, or of an address, looked through for a free port.
-const BLOCK_SEARCH: usize = 16;
-/// How long a pool that was found full is not searched for a free block, in milliseconds.
-const EXHAUSTED_PAUSE: u32 = 100;
 
 const HOST_DOMAIN: u64 = 0x20;
 
@@ -259,204 +254,6 @@ impl Ports {
         self.hosts.remove(number);
     }
 
-    fn find_port(
-        &mut self,
-        now: Time,
-        policy: &Policy,
-        host: u32,
-        target: Target,
-        transport: Transport,
-    ) -> Option<(u32, u16)> {
-        if let Some(paired) = self.paired(policy, host, target) {
-            let found = self
-                .own_port(policy, host, &paired, transport)
-                .or_else(|| self.new_block_port(policy, host, &paired, transport))
-                .or_else(|| self.shared_port(policy, &paired, transport));
-            if found.is_some() {
-                return found;
-            }
-        }
-        self.other_address_port(now, policy, host, target, transport)
-    }
-
-    /// The address a host is paired with, if it still belongs to `target`.
-    fn paired(&self, policy: &Policy, host: u32, target: Target) -> Option<Shared> {
-        let Host { address, slot, .. } = self.hosts[host];
-        policy
-            .shared_address(Ipv4Addr::from(address))
-            .filter(|shared| shared.slot == slot && shared.target == target)
-    }
-
-    /// A port of a block the host holds on its address.
-    fn own_port(
-        &mut self,
-        policy: &Policy,
-        host: u32,
-        paired: &Shared,
-        transport: Transport,
-    ) -> Option<(u32, u16)> {
-        let current = self.hosts[host].current[transport.index()];
-        if current != 0
-            && let Some(port) = self.take(policy, paired, current, transport)
-        {
-            return Some((current, port));
-        }
-        let mut block = self.hosts[host].first_block;
-        for _ in 0..BLOCK_SEARCH {
-            if block == 0 {
-                break;
-            }
-            if let Some(port) = self.take(policy, paired, block, transport) {
-                self.hosts[host].current[transport.index()] = block;
-                return Some((block, port));
-            }
-            block = self.blocks[block].host_next;
-        }
-        None
-    }
-
-    /// A port of a block nobody owned, chosen at random.
-    fn new_block_port(
-        &mut self,
-        policy: &Policy,
-        host: u32,
-        address: &Shared,
-        transport: Transport,
-    ) -> Option<(u32, u16)> {
-        let number = self.claim(policy, address)?;
-        let block = self.blocks.insert(Block {
-            slot: address.slot,
-            address: u32::from(address.address),
-            target: address.target.0,
-            number,
-            usable: policy.usable(address, number),
-            ..Block::default()
-        });
-        let Some(block) = block else {
-            self.owners.release(address.slot, number, self.worker);
-            return None;
-        };
-        self.usage[address.target.0 as usize].add(1, 0);
-        self.hosts[host].slot = address.slot;
-        self.hosts[host].address = u32::from(address.address);
-        self.hosts[host].current[transport.index()] = block;
-        self.own(host, block);
-        for transport in [Transport::Tcp, Transport::Udp, Transport::Icmp] {
-            self.list(block, transport);
-        }
-        let port = self.take(policy, address, block, transport)?;
-        Some((block, port))
-    }
-
-    /// A port of a block this worker holds on an address, whoever took the block.
-    fn shared_port(
-        &mut self,
-        policy: &Policy,
-        address: &Shared,
-        transport: Transport,
-    ) -> Option<(u32, u16)> {
-        // Each failure takes the block off the list.
-        for _ in 0..BLOCK_SEARCH {
-            let block = self.listed[address.slot as usize][transport.index()];
-            if block == 0 {
-                break;
-            }
-            if let Some(port) = self.take(policy, address, block, transport) {
-                return Some((block, port));
-            }
-        }
-        None
-    }
-
-    /// A port of another address of the pool, which the host is then paired with.
-    fn other_address_port(
-        &mut self,
-        now: Time,
-        policy: &Policy,
-        host: u32,
-        target: Target,
-        transport: Transport,
-    ) -> Option<(u32, u16)> {
-        let usage = &self.usage[target.0 as usize];
-        let since = now.since(Time::from_raw(usage.exhausted_at));
-        let search_blocks = usage.exhausted == 0 || since >= EXHAUSTED_PAUSE;
-        let addresses = policy.addresses(target);
-        let start = self.random.next_u64() as usize % addresses.len().max(1);
-        let (before, after) = addresses.split_at(start);
-        if search_blocks {
-            for address in after.iter().chain(before) {
-                let found = self.new_block_port(policy, host, address, transport);
-                if found.is_some() {
-                    self.usage[target.0 as usize].exhausted = 0;
-                    return found;
-                }
-            }
-            let usage = &mut self.usage[target.0 as usize];
-            (usage.exhausted, usage.exhausted_at) = (1, now.raw());
-        }
-        for address in after.iter().chain(before) {
-            let found = self.shared_port(policy, address, transport);
-            if found.is_some() {
-                self.hosts[host].slot = address.slot;
-                self.hosts[host].address = u32::from(address.address);
-                return found;
-            }
-        }
-        None
-    }
-
-    /// Claims a block of an address: all are tried, in an order nobody can foresee.
-    fn claim(&mut self, policy: &Policy, address: &Shared) -> Option<u16> {
-        if self.owners.claimed(address.slot) >= address.blocks {
-            return None;
-        }
-        let random = self.random.next_u32();
-        let start = random as u16;
-        // An odd stride meets each of the 1024 blocks once.
-        let stride = (random >> 16) as u16 | 1;
-        (0..BLOCKS as u16)
-            .map(|step| start.wrapping_add(step.wrapping_mul(stride)) % BLOCKS as u16)
-            .find(|&number| {
-                self.owners.owner(address.slot, number).is_none()
-                    && policy.usable(address, number) != 0
-                    && self.owners.claim(address.slot, number, self.worker)
-            })
-    }
-
-    /// Takes a random free port of a block on `address`.
-    fn take(
-        &mut self,
-        policy: &Policy,
-        address: &Shared,
-        block: u32,
-        transport: Transport,
-    ) -> Option<u16> {
-        let record = &mut self.blocks[block];
-        if record.slot != address.slot {
-            return None;
-        }
-        // A policy may have changed what may be handed out, or whose the address is.
-        record.usable = policy.usable(address, record.number);
-        if record.target != address.target.0 {
-            let ports = record.used.iter().map(|used| used.count_ones()).sum();
-            let old = std::mem::replace(&mut record.target, address.target.0);
-            self.usage[old as usize].subtract(1, ports);
-            self.usage[address.target.0 as usize].add(1, ports);
-        }
-        let free = record.usable & !record.used[transport.index()];
-        if free == 0 {
-            self.unlist(block, transport);
-            return None;
-        }
-        let bit = nth_bit(free, self.random.random_range(0..free.count_ones()));
-        record.used[transport.index()] |= 1 << bit;
-        let port = record.number * BLOCK_PORTS + bit as u16;
-        if free.count_ones() == 1 {
-            self.unlist(block, transport);
-        }
-        Some(port)
-    }
-
     fn release_block(&mut self, number: u32) {
         let block = self.blocks[number];
         if block.host != 0 {
@@ -481,12 +278,4 @@ impl Drop for Ports {
             }
         }
     }
-}
-
-/// The place of the `n`th set bit, counted from 0; there are more than `n`.
-fn nth_bit(mut bits: u64, n: u32) -> u32 {
-    for _ in 0..n {
-        bits &= bits - 1;
-    }
-    bits.trailing_zeros()
 }
