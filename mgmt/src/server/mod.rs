@@ -100,7 +100,7 @@ pub async fn serve<B: Backend>(
         if stopped.await.is_ok() {
             tokio::time::sleep(GRACE).await;
         } else {
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
     };
     tokio::select! {
