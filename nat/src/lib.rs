@@ -17,6 +17,8 @@
 //!   share an address.
 //! - No endpoint-dependent mapping with port overloading, no limits per tenant or host.
 //! - A freed port may be handed out again at once, chosen at random: no quarantine.
+//! - ICMP types are not looked at: the caller hands over queries and their replies only, and errors by
+//!   [`Engine::error_from_outside`] and [`Engine::error_from_inside`].
 //! - Sessions carry no packet or octet counters.
 //! - A TCP session is created by a SYN only; connections of before a restart have to be opened anew.
 //! - Under endpoint-independent filtering, an expired mapping admits packets until aging meets it.

@@ -6,7 +6,7 @@ use sekisho_mem::zeroable_struct;
 use sekisho_types::InterfaceId;
 
 use crate::key::{Transport, Word};
-use crate::tcp::Tracker;
+use crate::tcp::{Sequences, Tracker};
 use crate::time::Time;
 
 /// A session of an engine, valid until it is removed; then the number may name another one.
@@ -34,11 +34,15 @@ zeroable_struct! {
         pub(crate) last_seen: u32,
         /// Its mapping; 0 for a port forward.
         pub(crate) mapping: u32,
-        pub(crate) tcp: Tracker,
+        sequences: Sequences,
+        tcp_flags: u8,
+        /// 1: filed inbound by the remote address alone.
+        pub(crate) filed_first: u8,
         /// The low bits of the generation that last found it valid.
         pub(crate) generation: u16,
         /// The uplink whose address it uses, plus one; 0 for a pool.
         pub(crate) uplink: u16,
+        unused: u16,
         /// Neighbours in the ring of sessions of one outside tuple and one remote address.
         pub(crate) next: u32,
         pub(crate) previous: u32,
@@ -67,6 +71,21 @@ impl Session {
 
     pub(crate) const fn outside(&self) -> Word {
         Word(self.outside)
+    }
+
+    /// What is known of its TCP connection.
+    #[inline]
+    pub(crate) const fn tcp(&self) -> Tracker {
+        Tracker {
+            sequences: self.sequences,
+            flags: self.tcp_flags,
+        }
+    }
+
+    #[inline]
+    pub(crate) const fn set_tcp(&mut self, tracker: Tracker) {
+        self.sequences = tracker.sequences;
+        self.tcp_flags = tracker.flags;
     }
 
     /// Its protocol; `None` when the record is free.

@@ -4,7 +4,7 @@
 //! segment changes it only if its sequence and acknowledgment numbers fit what both sides sent, so
 //! that nobody off the path can end a connection's session (RFC 7857 section 2, RFC 5961).
 
-use sekisho_mem::{Zeroable, zeroable_struct};
+use sekisho_mem::zeroable_struct;
 
 use crate::key::TcpSegment;
 
@@ -47,24 +47,23 @@ const ESTABLISHED: u8 = 1 << 6;
 const RESET: u8 = 1 << 7;
 
 zeroable_struct! {
-    /// What is known of a connection; all zero before the first segment.
+    /// Sequence numbers of a connection, by side.
     #[derive(Clone, Copy, Debug, Default)]
-    pub(crate) struct Tracker {
-        /// By side: one past the highest sequence number sent.
+    pub(crate) struct Sequences {
+        /// One past the highest sequence number sent.
         end: [u32; 2],
-        /// By side: the highest acknowledgment number sent.
+        /// The highest acknowledgment number sent.
         acked: [u32; 2],
-        /// `SYN_SEEN`, `FIN_SEEN` and `ACK_SEEN` shifted by the side, `ESTABLISHED`, `RESET`.
-        flags: u8,
-        unused: [u8; 3],
     }
 }
 
-const _: () = {
-    const fn zeroable<T: Zeroable>() {}
-    zeroable::<Tracker>();
-    assert!(size_of::<Tracker>() == 20);
-};
+/// What is known of a connection; the default is before the first segment.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Tracker {
+    pub(crate) sequences: Sequences,
+    /// `SYN_SEEN`, `FIN_SEEN` and `ACK_SEEN` shifted by the side, `ESTABLISHED`, `RESET`.
+    pub(crate) flags: u8,
+}
 
 impl Tracker {
     /// How far the connection is.
@@ -95,12 +94,12 @@ impl Tracker {
     fn reset(&mut self, from: Side, segment: &TcpSegment) -> Effect {
         let me = from as usize;
         let other = 1 - me;
-        let at_end = self.has(SYN_SEEN, me) && segment.seq == self.end[me];
-        let at_ack = self.has(ACK_SEEN, other) && segment.seq == self.acked[other];
+        let at_end = self.has(SYN_SEEN, me) && segment.seq == self.sequences.end[me];
+        let at_ack = self.has(ACK_SEEN, other) && segment.seq == self.sequences.acked[other];
         let refuses = !self.has(SYN_SEEN, me)
             && segment.has(TcpSegment::ACK)
             && self.has(SYN_SEEN, other)
-            && segment.ack == self.end[other];
+            && segment.ack == self.sequences.end[other];
         if at_end || at_ack || refuses {
             self.flags |= RESET;
             Effect::Fits
@@ -117,7 +116,8 @@ impl Tracker {
             .wrapping_add(1)
             .wrapping_add(u32::from(segment.len));
         let acknowledges = segment.has(TcpSegment::ACK);
-        if acknowledges && !(self.has(SYN_SEEN, other) && segment.ack == self.end[other]) {
+        if acknowledges && !(self.has(SYN_SEEN, other) && segment.ack == self.sequences.end[other])
+        {
             return Effect::Ignored;
         }
         if !acknowledges && self.state() == TcpState::Closing {
@@ -128,11 +128,11 @@ impl Tracker {
             if self.state() == TcpState::Established {
                 return Effect::Ignored;
             }
-            if self.end[me] != end && self.has(SYN_SEEN, other) {
+            if self.sequences.end[me] != end && self.has(SYN_SEEN, other) {
                 return Effect::Ignored;
             }
         }
-        self.end[me] = end;
+        self.sequences.end[me] = end;
         self.set(SYN_SEEN, me);
         if acknowledges {
             self.acknowledge(me, segment.ack);
@@ -157,14 +157,14 @@ impl Tracker {
         } else {
             MAX_OPENING_LAG
         };
-        let ack_fits = self.end[other].wrapping_sub(segment.ack) < max_lag;
-        let ahead = end.wrapping_sub(self.end[me]);
-        let behind = self.end[me].wrapping_sub(end);
+        let ack_fits = self.sequences.end[other].wrapping_sub(segment.ack) < max_lag;
+        let ahead = end.wrapping_sub(self.sequences.end[me]);
+        let behind = self.sequences.end[me].wrapping_sub(end);
         if !ack_fits || (ahead >= MAX_LAG && behind >= MAX_LAG) {
             return Effect::Ignored;
         }
         if ahead < MAX_LAG {
-            self.end[me] = end;
+            self.sequences.end[me] = end;
         }
         self.acknowledge(me, segment.ack);
         if fin {
@@ -176,9 +176,9 @@ impl Tracker {
     }
 
     fn acknowledge(&mut self, me: usize, ack: u32) {
-        let ahead = ack.wrapping_sub(self.acked[me]);
+        let ahead = ack.wrapping_sub(self.sequences.acked[me]);
         if !self.has(ACK_SEEN, me) || ahead < 1 << 31 {
-            self.acked[me] = ack;
+            self.sequences.acked[me] = ack;
             self.set(ACK_SEEN, me);
         }
     }

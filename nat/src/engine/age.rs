@@ -105,7 +105,7 @@ impl Engine {
             return true;
         };
         let established =
-            transport == Transport::Tcp && session.tcp.state() == TcpState::Established;
+            transport == Transport::Tcp && session.tcp().state() == TcpState::Established;
         now.since(session.last_seen()) >= self.policy.timeout(transport, established)
     }
 

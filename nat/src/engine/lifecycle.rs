@@ -70,6 +70,7 @@ impl Engine {
             self.sessions.remove(number);
             return Err(Refusal::SessionsFull);
         }
+        self.sessions[number].filed_first = u8::from(first.is_none());
         self.join_ring(first.unwrap_or(number), number);
         Ok(number)
     }
@@ -124,22 +125,18 @@ impl Engine {
         let (outside, peer) = (session.outside(), session.peer());
         self.index.remove(self.outbound_hash(&session), number);
         let heir = session.next;
-        if heir != number {
-            self.sessions[session.previous].next = session.next;
-            self.sessions[session.next].previous = session.previous;
-        }
-        let inbound = self.inbound_hash(outside, peer);
-        if !self.index.remove(inbound, number) {
-            // It was filed as the first toward its remote address: another takes that place.
-            let toward = self.toward_hash(outside, peer);
-            if heir == number {
-                self.index.remove(toward, number);
-            } else {
-                let heir_peer = self.sessions[heir].peer();
-                self.index
-                    .remove(self.inbound_hash(outside, heir_peer), heir);
-                self.index.replace(toward, number, heir);
-            }
+        self.sessions[session.previous].next = session.next;
+        self.sessions[session.next].previous = session.previous;
+        let toward = self.toward_hash(outside, peer);
+        if session.filed_first == 0 {
+            self.index.remove(self.inbound_hash(outside, peer), number);
+        } else if heir == number {
+            self.index.remove(toward, number);
+        } else {
+            let heirs_own = self.inbound_hash(outside, self.sessions[heir].peer());
+            self.index.remove(heirs_own, heir);
+            self.index.replace(toward, number, heir);
+            self.sessions[heir].filed_first = 1;
         }
         self.sessions.remove(number);
         let vrf = session.inside().vrf().index();

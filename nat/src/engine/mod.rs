@@ -151,8 +151,12 @@ impl Engine {
         segment: &TcpSegment,
     ) {
         let session = &mut self.sessions[number];
-        let fits =
-            transport != Transport::Tcp || session.tcp.segment(from, segment) == Effect::Fits;
+        let mut fits = true;
+        if transport == Transport::Tcp {
+            let mut tcp = session.tcp();
+            fits = tcp.segment(from, segment) == Effect::Fits;
+            session.set_tcp(tcp);
+        }
         let refreshes = match from {
             Side::Inside => true,
             Side::Outside => fits && self.policy.timers().inbound_refresh,

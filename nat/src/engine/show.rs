@@ -196,7 +196,7 @@ impl Engine {
     fn view(&self, now: Time, number: u32) -> Option<SessionView> {
         let session = &self.sessions[number];
         let transport = session.transport()?;
-        let tcp = (transport == Transport::Tcp).then(|| session.tcp.state());
+        let tcp = (transport == Transport::Tcp).then(|| session.tcp().state());
         let timeout = self
             .policy
             .timeout(transport, tcp == Some(TcpState::Established));

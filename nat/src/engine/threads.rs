@@ -127,3 +127,11 @@ fn an_engine_that_ends_gives_its_blocks_back() {
     drop(engine);
     assert_eq!(owners.claimed(1), 0);
 }
+
+#[test]
+fn engines_move_to_their_workers_and_policies_are_shared() {
+    fn moves<T: Send>() {}
+    fn is_shared<T: Send + Sync>() {}
+    moves::<Engine>();
+    is_shared::<Arc<Policy>>();
+}

@@ -130,3 +130,36 @@ fn u11_a_hairpin_shows_the_outside_tuple_of_its_sender() {
     assert_eq!(bench.back(UDP, &a.to_string(), b), Ok(tuple(B)));
     assert_eq!(bench.back(UDP, &b.to_string(), a), Ok(tuple(A)));
 }
+
+#[test]
+fn a_burst_probed_and_prefetched_first_is_translated_alike() {
+    let mut bench = Bench::new(&input());
+    let keys: Vec<FlowKey> = (1..=32)
+        .map(|port| FlowKey {
+            src: SocketAddrV4::new(*tuple(A).ip(), port),
+            dst: tuple(Y),
+            protocol: UDP,
+        })
+        .collect();
+    for _ in 0..2 {
+        let probes: Vec<Probe> = keys
+            .iter()
+            .map(|key| bench.engine.probe_outbound(VRF, key))
+            .collect();
+        probes.iter().for_each(|probe| bench.engine.prefetch(probe));
+        for (key, probe) in keys.iter().zip(&probes) {
+            let now = bench.now;
+            let outside = source(bench.engine.outbound_probed(now, probe, &NONE, UPLINK));
+            let answer = FlowKey {
+                src: tuple(Y),
+                dst: outside,
+                protocol: UDP,
+            };
+            let back = bench.engine.probe_inbound(&answer);
+            bench.engine.prefetch(&back);
+            let inbound = bench.engine.inbound_probed(now, &back, &NONE).unwrap();
+            assert_eq!(inbound.destination, key.src);
+        }
+    }
+    assert_eq!(bench.engine.stats().created, 32);
+}
