@@ -277,6 +277,17 @@ mod tests {
     }
 
     #[test]
+    fn the_right_sequence_number_is_not_enough_without_the_acknowledgment() {
+        let mut tracker = established();
+        for ack in [1002, 999_999_999] {
+            let forged = segment(FIN | ACK, 5001, ack, 0);
+            assert_eq!(tracker.segment(Outside, &forged), Effect::Ignored);
+        }
+        let real = segment(FIN | ACK, 5001, 1001, 0);
+        assert_eq!(tracker.segment(Outside, &real), Effect::Fits);
+    }
+
+    #[test]
     fn a_long_transfer_stays_tracked_across_the_wrap() {
         let mut tracker = established();
         let mut seq = 5001u32;

@@ -63,6 +63,22 @@ fn allocate(
     )
 }
 
+/// Every block with a host is in that host's list, once, and no other is.
+fn check_lists(ports: &Ports) {
+    let blocks = 1..ports.blocks.end();
+    for block in blocks.filter(|&block| ports.blocks[block].slot != 0) {
+        let host = ports.blocks[block].host;
+        if host == 0 {
+            continue;
+        }
+        assert!(ports.hosts[host].mappings > 0, "host {host} is gone");
+        let next = |&block: &u32| Some(ports.blocks[block].host_next);
+        let list = std::iter::successors(Some(ports.hosts[host].first_block), next)
+            .take_while(|&block| block != 0);
+        assert_eq!(list.filter(|&listed| listed == block).count(), 1);
+    }
+}
+
 proptest! {
     #[test]
     fn every_port_is_handed_out_once_and_none_is_lost(
@@ -91,6 +107,7 @@ proptest! {
                 prop_assert_eq!(held, per_transport);
             }
             prop_assert_eq!(ports.usage(Target::pool(POOL)).ports as usize, leases.len());
+            check_lists(&ports);
         }
         for (transport, lease) in leases {
             ports.free(lease.host, lease.block, transport, lease.outside.port());
@@ -111,6 +128,33 @@ fn one_host_can_use_up_the_pool() {
         .take_while(|&step| allocate(&mut ports, &policy, 1, Transport::Udp, step).is_ok())
         .count();
     assert_eq!(all, 2 * 171 - 1);
+}
+
+#[test]
+fn a_block_outlives_the_host_that_took_it_while_others_share_it() {
+    let policy = policy(1087);
+    let mut ports = ports(&policy, 4);
+    let all: Vec<Lease> = (0..116)
+        .map(|step| allocate(&mut ports, &policy, 1, Transport::Tcp, step).unwrap())
+        .collect();
+    let shared = allocate(&mut ports, &policy, 2, Transport::Udp, 1000).unwrap();
+    for lease in all {
+        ports.free(
+            lease.host,
+            lease.block,
+            Transport::Tcp,
+            lease.outside.port(),
+        );
+    }
+    assert_eq!((ports.host_count(), ports.block_count()), (1, 1));
+    check_lists(&ports);
+    ports.free(
+        shared.host,
+        shared.block,
+        Transport::Udp,
+        shared.outside.port(),
+    );
+    assert_eq!((ports.host_count(), ports.block_count()), (0, 0));
 }
 
 #[test]
