@@ -11,9 +11,15 @@
 //! ```
 //!
 //! # Limitations
-//! IPv4 unicast only. No OSPF, no BFD, no TCP-MD5, no GTSM check on receipt, no add-path, no
-//! graceful restart beyond End-of-RIB, no maximum-prefix limit, no attribute-changing policy. Only
-//! originated prefixes are announced: what one neighbour told is never told to another.
+//! IPv4 unicast only; the boundary for more is [`bgp::Family`]. No OSPF, no BFD, no TCP-MD5, no GTSM
+//! check on receipt, no add-path, no graceful restart beyond End-of-RIB, no maximum-prefix limit, no
+//! policy that changes attributes. Only originated prefixes are announced: what one neighbour told
+//! is never told to another. A neighbour that stops reading is noticed by the TCP user timeout (30
+//! s) or its own hold timer; there is no send hold timer (RFC 9687). Every next hop keeps the set of
+//! prefixes that use it, and a next hop that comes or goes walks the BGP table once: right for
+//! thousands of routes, to be replaced by shared path lists for millions. Static routes that resolve
+//! each other in a circle never forward in a loop, but which of them falls back depends on the order
+//! in which they came.
 
 #![forbid(unsafe_code)]
 

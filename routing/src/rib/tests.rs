@@ -366,9 +366,9 @@ type Route = (u8, Vec<u8>);
 fn candidate(destination: u8, next_hops: &[u8]) -> Candidate {
     let addresses: Vec<String> = next_hops
         .iter()
-        .map(|&n| match n {
-            0 | 1 => format!("10.0.{n}.1"),
-            n => format!("{}.0.0.1", 1 + n % destination.max(2)),
+        .map(|&n| match destination {
+            2.. if n > 1 => format!("{}.0.0.1", 1 + n % (destination - 1)),
+            _ => format!("10.0.{}.1", n % 2),
         })
         .collect();
     over(

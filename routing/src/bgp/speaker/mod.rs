@@ -142,8 +142,15 @@ impl Speaker {
         let Some(&peer) = self.owners.get(&connection) else {
             return;
         };
-        if let (Input::Message(message), Some(peer)) = (&input, self.peers.get_mut(&peer)) {
-            peer.history.count_received(message);
+        if let Some(peer) = self.peers.get_mut(&peer) {
+            match &input {
+                Input::Message(message) => peer.history.count_received(message),
+                Input::Malformed(_) => {}
+                Input::Closed(_) => {
+                    peer.connections.remove(&connection);
+                    self.owners.remove(&connection);
+                }
+            }
         }
         let event = match input {
             Input::Message(message) => Event::Received(connection, message),
@@ -276,12 +283,6 @@ impl Speaker {
             return;
         };
         peer.history.ended(why, now);
-        let open: BTreeSet<_> = peer.connections.keys().copied().collect();
-        if let Ended::Lost(_) = why {
-            // The edge closed it already.
-            self.owners
-                .retain(|connection, owner| *owner != id || open.contains(connection));
-        }
         if peer.fsm.state() == SessionState::Established || peer.session.take().is_none() {
             tracing::debug!(neighbor = %peer.config.address, %why, "BGP session did not come up");
             return;

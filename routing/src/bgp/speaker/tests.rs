@@ -223,6 +223,7 @@ fn b12_a_lost_session_takes_its_paths_along() {
     bench.settle();
     assert_eq!(bench.used(), [address(2)]);
     assert_eq!(bench.rib.watches(), 1);
+    assert_eq!(bench.speaker.owners.keys().collect::<Vec<_>>(), [&second]);
 }
 
 #[test]
