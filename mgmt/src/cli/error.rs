@@ -78,7 +78,6 @@ impl CliError {
                     .collect();
                 format!("{}error: {self}\n", shown.join("\n"))
             }
-            Self::Usage(text) if text.starts_with("error:") => text.clone(),
             _ => format!("error: {self}\n"),
         }
     }

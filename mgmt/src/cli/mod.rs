@@ -123,7 +123,8 @@ pub fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) if wants_json && error.use_stderr() => {
-            let usage = CliError::Usage(error.render().to_string());
+            let text = error.render().to_string();
+            let usage = CliError::Usage(text.trim_start_matches("error: ").to_owned());
             return finish(Err(usage), true);
         }
         Err(error) => {
