@@ -322,8 +322,16 @@ fn remove_runtime_directory() {
     let _ = fs::remove_dir(OsStr::from_bytes(path.to_bytes()));
 }
 
+/// The version of the DPDK in use, like `DPDK 22.11.5`.
+pub fn version() -> String {
+    // SAFETY: returns a constant NUL-terminated text.
+    unsafe { CStr::from_ptr(sys::rte_version()) }
+        .to_string_lossy()
+        .into_owned()
+}
+
 /// The CPUs of the process, not of the calling thread, which may be pinned.
-fn allowed_cpus() -> Result<Vec<u16>, EalError> {
+pub fn allowed_cpus() -> Result<Vec<u16>, EalError> {
     let set = sched_getaffinity(Pid::this()).map_err(EalError::Affinity)?;
     let is_set = |cpu: &usize| set.is_set(*cpu).unwrap_or(false);
     Ok((0..CpuSet::count())

@@ -53,7 +53,7 @@ mod port;
 mod tsc;
 
 pub use burst::Burst;
-pub use eal::{Eal, EalError, EalOptions, HugePages, LogLevel};
+pub use eal::{Eal, EalError, EalOptions, HugePages, LogLevel, allowed_cpus, version};
 pub use lcore::{LaunchError, Lcore, LcoreHandle, LcorePanic, lcore_id};
 pub use mbuf::{LinearizeError, Mbuf};
 pub use mempool::{Mempool, MempoolError, MempoolOptions};

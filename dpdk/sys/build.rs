@@ -7,6 +7,7 @@ use std::process::{Command, ExitCode};
 
 /// What Rust calls straight in libdpdk; everything inline or thread-local is in the shim.
 const FUNCTIONS: &[&str] = &[
+    "rte_version",
     "rte_eal_(init|cleanup|hotplug_add|hotplug_remove|remote_launch|wait_lcore|get_runtime_dir)",
     "rte_eth_dev_(configure|start|stop|close|set_mtu|default_mac_addr_set|get_port_by_name)",
     "rte_eth_(macaddr_get|promiscuous_enable|promiscuous_disable|stats_get|link_get_nowait)",

@@ -1,1 +1,10 @@
 //! The data plane and the daemon.
+
+#![forbid(unsafe_code)]
+
+pub mod control;
+pub mod counters;
+pub mod daemon;
+pub mod drops;
+pub mod snapshot;
+pub mod worker;

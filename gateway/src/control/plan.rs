@@ -1,0 +1,627 @@
+//! From a configuration to what each room is told: the workers' snapshot, routes, BGP, addresses of
+//! the host interface, prefixes to announce.
+
+use std::collections::{BTreeSet, HashMap};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+
+use sekisho_mgmt::config::model::{
+    self, BgpNeighbor, Config, PortKind, RouteTarget, Segment as SegmentConfig, SnatTarget,
+};
+use sekisho_nat::{
+    Filtering, FloatingIp, Generation, OutsideOwners, Policy, PolicyError, PolicyInput, PoolId,
+    PoolInput, PortForward, SnatRule, Steering, Timers, UplinkInput, VrfInput,
+};
+use sekisho_routing::{
+    BgpConfig, ConnectedRoute, InterfaceRef, LocalRoute, NatRoute, NeighborConfig, PrefixList,
+    PrefixRule, RoutingConfig, StaticRoute, StaticTarget,
+};
+use sekisho_types::{InterfaceId, Ipv4Prefix, MacAddr, Name, Prefix, SegmentId, VrfId};
+
+use super::ids::{Ids, IdsExhausted};
+use super::neighbor::Location;
+use crate::counters::TrafficCounters;
+use crate::snapshot::{Segment, Snapshot, Tenant, Underlay, Uplink};
+
+/// Ports of the kernel's own outgoing connections, which share the uplinks' addresses.
+const EPHEMERAL_PORTS: RangeInclusive<u16> = 32768..=60999;
+
+/// Why a valid configuration cannot run.
+#[derive(Debug, thiserror::Error)]
+pub enum PlanError {
+    /// NAT refuses.
+    #[error(transparent)]
+    Nat(#[from] PolicyError),
+    /// Too many of something.
+    #[error("{what}: {error}")]
+    TooMany {
+        /// Of what.
+        what: &'static str,
+        /// How many there may be.
+        error: IdsExhausted,
+    },
+}
+
+/// What the planner must know of a port that runs.
+#[derive(Clone, Debug)]
+pub struct PortFacts {
+    /// Its name.
+    pub name: Name,
+    /// Its Ethernet address.
+    pub mac: MacAddr,
+}
+
+/// What each room is told.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The workers.
+    pub snapshot: Arc<Snapshot>,
+    /// BGP and policy.
+    pub routing: RoutingConfig,
+    /// Connected routes.
+    pub connected: Vec<ConnectedRoute>,
+    /// The gateway's own addresses in all VRFs.
+    pub local: Vec<LocalRoute>,
+    /// Static routes.
+    pub statics: Vec<StaticRoute>,
+    /// Outside addresses that belong to NAT.
+    pub nat: Vec<NatRoute>,
+    /// Prefixes to announce while they are forwarded.
+    pub announced: BTreeSet<Prefix>,
+    /// Addresses of the host interface.
+    pub host_addresses: Vec<IpAddr>,
+    /// The uplinks without which no tunnel works: any of them suffices.
+    pub underlay_uplinks: Vec<InterfaceId>,
+    /// The kernel interface under each uplink, where its state can be watched.
+    pub watched: HashMap<String, InterfaceId>,
+}
+
+/// Makes plans; remembers the numbers it gave to names, so that an unchanged thing keeps its own.
+pub struct Planner {
+    ports: Vec<PortFacts>,
+    workers: u8,
+    steering: Steering,
+    owners: Arc<OutsideOwners>,
+    uplinks: Ids<Name>,
+    segments: Ids<(Name, Name)>,
+    vrfs: Ids<Name>,
+    pools: Ids<Name>,
+    uplink_traffic: HashMap<InterfaceId, Arc<[TrafficCounters]>>,
+    segment_traffic: HashMap<SegmentId, Arc<[TrafficCounters]>>,
+}
+
+impl Planner {
+    /// A planner for a gateway with these ports, by index.
+    pub fn new(
+        ports: Vec<PortFacts>,
+        workers: u8,
+        steering: Steering,
+        owners: Arc<OutsideOwners>,
+    ) -> Self {
+        Self {
+            ports,
+            workers,
+            steering,
+            owners,
+            uplinks: Ids::new(0, u16::MAX),
+            segments: Ids::new(0, u16::MAX),
+            vrfs: Ids::new(1, u16::MAX),
+            pools: Ids::new(0, u16::MAX),
+            uplink_traffic: HashMap::new(),
+            segment_traffic: HashMap::new(),
+        }
+    }
+
+    /// What each room is to be told for `config` to run as `generation`.
+    pub fn plan(&mut self, config: &Config, generation: u64) -> Result<Plan, PlanError> {
+        self.assign(config)?;
+        let policy = self.policy(config, generation)?;
+        let snapshot = Arc::new(self.snapshot(config, generation, policy));
+        let (nat, announced) = self.outside(config);
+        Ok(Plan {
+            routing: routing_config(config),
+            connected: self.connected(config),
+            local: self.local(config),
+            statics: self.statics(config),
+            nat,
+            announced,
+            host_addresses: host_addresses(config),
+            underlay_uplinks: self.underlay_uplinks(config),
+            watched: self.watched(config),
+            snapshot,
+        })
+    }
+
+    /// Takes back the numbers of what `config` no longer names.
+    pub fn retain(&mut self, config: &Config) {
+        let tenants: HashMap<_, _> = config
+            .tenants
+            .iter()
+            .map(|tenant| (&tenant.name, tenant))
+            .collect();
+        self.uplinks
+            .retain(|name| config.uplinks.iter().any(|uplink| uplink.name == *name));
+        self.pools
+            .retain(|name| config.nat_pools.iter().any(|pool| pool.name == *name));
+        self.vrfs.retain(|name| tenants.contains_key(name));
+        self.segments.retain(|(tenant, name)| {
+            tenants
+                .get(tenant)
+                .is_some_and(|tenant| tenant.segments.iter().any(|segment| segment.name == *name))
+        });
+    }
+
+    /// The VRF of a tenant.
+    pub fn vrf(&self, tenant: &str) -> Option<VrfId> {
+        self.vrfs.find(tenant).map(VrfId::new)
+    }
+
+    fn assign(&mut self, config: &Config) -> Result<(), PlanError> {
+        let too_many = |what| move |error| PlanError::TooMany { what, error };
+        for uplink in &config.uplinks {
+            self.uplinks
+                .assign(&uplink.name)
+                .map_err(too_many("uplinks"))?;
+        }
+        for pool in &config.nat_pools {
+            self.pools
+                .assign(&pool.name)
+                .map_err(too_many("NAT pools"))?;
+        }
+        for tenant in &config.tenants {
+            self.vrfs
+                .assign(&tenant.name)
+                .map_err(too_many("tenants"))?;
+            for segment in &tenant.segments {
+                let key = (tenant.name.clone(), segment.name.clone());
+                self.segments.assign(&key).map_err(too_many("segments"))?;
+            }
+        }
+        Ok(())
+    }
+
+    // Every name was given a number by `assign`.
+
+    fn uplink_id(&self, name: &Name) -> InterfaceId {
+        InterfaceId::new(self.uplinks.find(name).unwrap_or(u16::MAX))
+    }
+
+    fn vrf_id(&self, tenant: &Name) -> VrfId {
+        VrfId::new(self.vrfs.find(tenant).unwrap_or(u16::MAX))
+    }
+
+    fn segment_id(&self, tenant: &Name, segment: &Name) -> SegmentId {
+        let key = (tenant.clone(), segment.clone());
+        SegmentId::new(self.segments.find(&key).unwrap_or(u16::MAX))
+    }
+
+    /// The number of a pool.
+    pub(super) fn pool_id(&self, name: &Name) -> PoolId {
+        PoolId::new(self.pools.find(name).unwrap_or(u16::MAX))
+    }
+
+    fn segment_ref(&self, tenant: &Name, segment: &SegmentConfig) -> InterfaceRef {
+        InterfaceRef::segment(
+            self.segment_id(tenant, &segment.name),
+            segment.name.as_str(),
+        )
+    }
+
+    fn snapshot(&mut self, config: &Config, generation: u64, nat: Policy) -> Snapshot {
+        let mut ports = vec![None; self.ports.len()];
+        let mut uplinks: Vec<_> = (0..self.uplinks.bound()).map(|_| None).collect();
+        for uplink in &config.uplinks {
+            let Some(port) = self.ports.iter().position(|port| port.name == uplink.port) else {
+                continue;
+            };
+            let id = self.uplink_id(&uplink.name);
+            let traffic = traffic(self.uplink_traffic.entry(id), self.workers);
+            ports[port] = Some(id);
+            uplinks[id.index()] = Some(Uplink {
+                name: uplink.name.clone(),
+                port: port as u16,
+                mac: self.ports[port].mac,
+                mtu: uplink.mtu,
+                addresses: uplink.addresses.iter().filter_map(ipv4_address).collect(),
+                traffic,
+            });
+        }
+        let mut segments: Vec<_> = (0..self.segments.bound()).map(|_| None).collect();
+        let mut tenants: Vec<_> = (0..self.vrfs.bound()).map(|_| None).collect();
+        let mut segment_by_vni = HashMap::new();
+        for tenant in &config.tenants {
+            let vrf = self.vrf_id(&tenant.name);
+            let mut ids = Vec::new();
+            for segment in &tenant.segments {
+                let id = self.segment_id(&tenant.name, &segment.name);
+                let traffic = traffic(self.segment_traffic.entry(id), self.workers);
+                if let Some(built) = build_segment(segment, vrf, traffic) {
+                    segments[id.index()] = Some(built);
+                    segment_by_vni.insert(segment.vni, id);
+                    ids.push(id);
+                }
+            }
+            tenants[vrf.index()] = Some(Tenant {
+                name: tenant.name.clone(),
+                segments: ids,
+            });
+        }
+        let neighbors = config.bgp.iter().flat_map(|bgp| &bgp.neighbors);
+        Snapshot {
+            generation,
+            ports,
+            uplinks,
+            segments,
+            tenants,
+            segment_by_vni,
+            underlay: config.underlay.as_ref().map(|underlay| Underlay {
+                address: underlay.address,
+                vxlan_port: underlay.vxlan_port,
+            }),
+            bgp_peers: neighbors.map(|neighbor| neighbor.address).collect(),
+            nat: Arc::new(nat),
+        }
+    }
+
+    fn policy(&self, config: &Config, generation: u64) -> Result<Policy, PolicyError> {
+        let pools = config.nat_pools.iter().map(|pool| PoolInput {
+            id: self.pool_id(&pool.name),
+            addresses: pool.addresses.clone(),
+            ports: pool.ports.0..=pool.ports.1,
+        });
+        let uplinks = config.uplinks.iter().map(|uplink| UplinkInput {
+            id: self.uplink_id(&uplink.name),
+            addresses: uplink
+                .addresses
+                .iter()
+                .filter_map(ipv4_address)
+                .map(|(address, _)| address)
+                .collect(),
+        });
+        let input = PolicyInput {
+            pools: pools.collect(),
+            uplinks: uplinks.collect(),
+            uplink_reserved: vec![EPHEMERAL_PORTS],
+            vrfs: config
+                .tenants
+                .iter()
+                .map(|tenant| self.vrf_input(tenant))
+                .collect(),
+            timers: Timers {
+                udp: config.nat.udp,
+                tcp_established: config.nat.tcp_established,
+                tcp_transitory: config.nat.tcp_transitory,
+                icmp: config.nat.icmp,
+                ..Timers::default()
+            },
+        };
+        Policy::build(
+            &input,
+            Generation::new(generation),
+            self.steering,
+            &self.owners,
+        )
+    }
+
+    fn vrf_input(&self, tenant: &model::Tenant) -> VrfInput {
+        let target = |to: &SnatTarget| match to {
+            SnatTarget::Pool(name) => sekisho_nat::SnatTarget::Pool(self.pool_id(name)),
+            SnatTarget::Uplink => sekisho_nat::SnatTarget::Uplink,
+            SnatTarget::None => sekisho_nat::SnatTarget::NoNat,
+        };
+        let rule = |rule: &model::SnatRule| SnatRule {
+            source: rule.source,
+            target: target(&rule.to),
+            filtering: Filtering::default(),
+        };
+        let floating = |floating: &model::FloatingIp| FloatingIp {
+            outside: floating.outside,
+            inside: floating.inside,
+        };
+        let forward = |forward: &model::PortForward| PortForward {
+            protocol: forward.protocol,
+            outside: SocketAddrV4::new(forward.outside.0, forward.outside.1),
+            inside: SocketAddrV4::new(forward.inside.0, forward.inside.1),
+        };
+        VrfInput {
+            id: self.vrf_id(&tenant.name),
+            snat: tenant.snat.iter().map(rule).collect(),
+            floating_ips: tenant.floating_ips.iter().map(floating).collect(),
+            port_forwards: tenant.port_forwards.iter().map(forward).collect(),
+        }
+    }
+
+    fn connected(&self, config: &Config) -> Vec<ConnectedRoute> {
+        let uplinks = config.uplinks.iter().flat_map(|uplink| {
+            let interface =
+                InterfaceRef::uplink(self.uplink_id(&uplink.name), uplink.name.as_str());
+            uplink.addresses.iter().map(move |address| ConnectedRoute {
+                vrf: VrfId::PROVIDER,
+                prefix: address.prefix,
+                interface: interface.clone(),
+            })
+        });
+        let segments = config.tenants.iter().flat_map(|tenant| {
+            tenant.segments.iter().map(|segment| ConnectedRoute {
+                vrf: self.vrf_id(&tenant.name),
+                prefix: segment.gateway.prefix,
+                interface: self.segment_ref(&tenant.name, segment),
+            })
+        });
+        uplinks.chain(segments).collect()
+    }
+
+    fn local(&self, config: &Config) -> Vec<LocalRoute> {
+        let uplinks = config.uplinks.iter().flat_map(|uplink| {
+            let interface =
+                InterfaceRef::uplink(self.uplink_id(&uplink.name), uplink.name.as_str());
+            uplink.addresses.iter().map(move |address| LocalRoute {
+                vrf: VrfId::PROVIDER,
+                address: address.address,
+                interface: Some(interface.clone()),
+            })
+        });
+        let on_uplink = |address: IpAddr| {
+            let mut addresses = config.uplinks.iter().flat_map(|uplink| &uplink.addresses);
+            addresses.any(|own| own.address == address)
+        };
+        let underlay = config
+            .underlay
+            .iter()
+            .map(|underlay| IpAddr::V4(underlay.address));
+        let underlay = underlay
+            .filter(|address| !on_uplink(*address))
+            .map(|address| LocalRoute {
+                vrf: VrfId::PROVIDER,
+                address,
+                interface: None,
+            });
+        let segments = config.tenants.iter().flat_map(|tenant| {
+            tenant.segments.iter().map(|segment| LocalRoute {
+                vrf: self.vrf_id(&tenant.name),
+                address: segment.gateway.address,
+                interface: Some(self.segment_ref(&tenant.name, segment)),
+            })
+        });
+        uplinks.chain(underlay).chain(segments).collect()
+    }
+
+    fn statics(&self, config: &Config) -> Vec<StaticRoute> {
+        let provider = config
+            .routes
+            .iter()
+            .map(|route| static_route(VrfId::PROVIDER, route));
+        let tenants = config.tenants.iter().flat_map(|tenant| {
+            let vrf = self.vrf_id(&tenant.name);
+            tenant
+                .routes
+                .iter()
+                .map(move |route| static_route(vrf, route))
+        });
+        let leaked = config.tenants.iter().flat_map(|tenant| {
+            let advertised = tenant.segments.iter().filter(|segment| segment.advertise);
+            advertised.map(|segment| StaticRoute {
+                vrf: VrfId::PROVIDER,
+                prefix: segment.gateway.prefix,
+                target: StaticTarget::LookupVrf(self.vrf_id(&tenant.name)),
+                distance: 1,
+            })
+        });
+        provider.chain(tenants).chain(leaked).collect()
+    }
+
+    /// Prefixes that belong to NAT, and prefixes to announce.
+    fn outside(&self, config: &Config) -> (Vec<NatRoute>, BTreeSet<Prefix>) {
+        let on_uplink = |address: Ipv4Addr| {
+            let mut addresses = config.uplinks.iter().flat_map(|uplink| &uplink.addresses);
+            addresses.any(|own| own.address == IpAddr::V4(address))
+        };
+        let mut owned = BTreeSet::new();
+        let mut announced = BTreeSet::new();
+        for pool in &config.nat_pools {
+            for prefix in pool.addresses.iter().copied().map(Prefix::V4) {
+                owned.insert(prefix);
+                if pool.advertise {
+                    announced.insert(prefix);
+                }
+            }
+        }
+        let in_pool = |address| {
+            let mut prefixes = config.nat_pools.iter().flat_map(|pool| &pool.addresses);
+            prefixes.any(|prefix| prefix.contains(address))
+        };
+        for tenant in &config.tenants {
+            let floating = tenant.floating_ips.iter().map(|floating| floating.outside);
+            let forwards = tenant.port_forwards.iter().map(|forward| forward.outside.0);
+            let forwards = forwards.filter(|address| !in_pool(*address));
+            for address in floating
+                .chain(forwards)
+                .filter(|address| !on_uplink(*address))
+            {
+                let prefix = Prefix::V4(Ipv4Prefix::host(address));
+                owned.insert(prefix);
+                announced.insert(prefix);
+            }
+            let advertised = tenant.segments.iter().filter(|segment| segment.advertise);
+            announced.extend(advertised.map(|segment| segment.gateway.prefix));
+        }
+        let route = |prefix| NatRoute {
+            vrf: VrfId::PROVIDER,
+            prefix,
+        };
+        (owned.into_iter().map(route).collect(), announced)
+    }
+
+    fn underlay_uplinks(&self, config: &Config) -> Vec<InterfaceId> {
+        let Some(underlay) = &config.underlay else {
+            return Vec::new();
+        };
+        let owns = |uplink: &&model::Uplink| {
+            let address = IpAddr::V4(underlay.address);
+            uplink.addresses.iter().any(|own| own.address == address)
+        };
+        match config.uplinks.iter().find(owns) {
+            Some(uplink) => vec![self.uplink_id(&uplink.name)],
+            None => config
+                .uplinks
+                .iter()
+                .map(|uplink| self.uplink_id(&uplink.name))
+                .collect(),
+        }
+    }
+
+    fn watched(&self, config: &Config) -> HashMap<String, InterfaceId> {
+        let interface = |uplink: &model::Uplink| {
+            let port = config.ports.iter().find(|port| port.name == uplink.port)?;
+            match &port.kind {
+                PortKind::AfPacket { interface } => {
+                    Some((interface.clone(), self.uplink_id(&uplink.name)))
+                }
+                // The daemon itself keeps a TAP up.
+                PortKind::Tap { .. } => None,
+            }
+        };
+        config.uplinks.iter().filter_map(interface).collect()
+    }
+}
+
+fn traffic<K>(
+    entry: std::collections::hash_map::Entry<'_, K, Arc<[TrafficCounters]>>,
+    workers: u8,
+) -> Arc<[TrafficCounters]> {
+    let fresh = || (0..workers).map(|_| TrafficCounters::default()).collect();
+    Arc::clone(entry.or_insert_with(fresh))
+}
+
+fn ipv4_address(address: &model::InterfaceAddress) -> Option<(Ipv4Addr, Ipv4Prefix)> {
+    match address.address {
+        IpAddr::V4(own) => Some((own, address.prefix.v4()?)),
+        IpAddr::V6(_) => None,
+    }
+}
+
+fn build_segment(
+    segment: &SegmentConfig,
+    vrf: VrfId,
+    traffic: Arc<[TrafficCounters]>,
+) -> Option<Segment> {
+    let (gateway, prefix) = ipv4_address(&segment.gateway)?;
+    let mut vteps = segment.vteps.clone();
+    vteps.sort_unstable();
+    vteps.dedup();
+    let endpoint = |endpoint: &model::StaticEndpoint| match endpoint.address {
+        IpAddr::V4(address) => {
+            let location = Location {
+                mac: endpoint.mac,
+                vtep: Some(IpAddr::V4(endpoint.vtep)),
+            };
+            Some((address, location))
+        }
+        IpAddr::V6(_) => None,
+    };
+    Some(Segment {
+        name: segment.name.clone(),
+        vrf,
+        vni: segment.vni,
+        gateway,
+        prefix,
+        mac: segment.mac,
+        mtu: segment.mtu,
+        vteps,
+        learning: segment.learning,
+        advertise: segment.advertise,
+        static_endpoints: segment.endpoints.iter().filter_map(endpoint).collect(),
+        traffic,
+    })
+}
+
+fn static_route(vrf: VrfId, route: &model::StaticRoute) -> StaticRoute {
+    StaticRoute {
+        vrf,
+        prefix: route.prefix,
+        target: match &route.target {
+            RouteTarget::NextHops(next_hops) => StaticTarget::NextHops(next_hops.clone()),
+            RouteTarget::Provider => StaticTarget::LookupVrf(VrfId::PROVIDER),
+            RouteTarget::Discard => StaticTarget::Discard,
+        },
+        distance: route.distance,
+    }
+}
+
+/// All addresses at which the kernel's sockets are reached.
+fn host_addresses(config: &Config) -> Vec<IpAddr> {
+    let uplinks = config.uplinks.iter().flat_map(|uplink| &uplink.addresses);
+    let underlay = config
+        .underlay
+        .iter()
+        .map(|underlay| IpAddr::V4(underlay.address));
+    let all: BTreeSet<IpAddr> = uplinks
+        .map(|address| address.address)
+        .chain(underlay)
+        .collect();
+    all.into_iter().collect()
+}
+
+fn routing_config(config: &Config) -> RoutingConfig {
+    let bgp = config.bgp.as_ref().map(|bgp| {
+        let neighbors: Vec<_> = bgp
+            .neighbors
+            .iter()
+            .map(|neighbor| neighbor_config(config, neighbor))
+            .collect();
+        let local: BTreeSet<IpAddr> = neighbors
+            .iter()
+            .filter_map(|neighbor| neighbor.local_address)
+            .collect();
+        BgpConfig {
+            asn: bgp.asn,
+            router_id: bgp.router_id,
+            maximum_paths: bgp.maximum_paths,
+            listen: local
+                .into_iter()
+                .map(|address| SocketAddr::new(address, NeighborConfig::PORT))
+                .collect(),
+            neighbors,
+        }
+    });
+    let rule = |rule: &model::PrefixRule| PrefixRule {
+        permit: rule.permit,
+        prefix: rule.prefix,
+        ge: rule.ge,
+        le: rule.le,
+    };
+    RoutingConfig {
+        bgp,
+        prefix_lists: config
+            .prefix_lists
+            .iter()
+            .map(|list| PrefixList {
+                name: list.name.clone(),
+                rules: list.rules.iter().map(rule).collect(),
+            })
+            .collect(),
+    }
+}
+
+fn neighbor_config(config: &Config, neighbor: &BgpNeighbor) -> NeighborConfig {
+    let on_link = || {
+        let mut addresses = config.uplinks.iter().flat_map(|uplink| &uplink.addresses);
+        let address = addresses.find(|address| address.prefix.contains(neighbor.address))?;
+        Some(address.address)
+    };
+    NeighborConfig {
+        address: neighbor.address,
+        port: NeighborConfig::PORT,
+        remote_as: neighbor.remote_as,
+        description: neighbor.description.clone(),
+        import: neighbor.import.clone(),
+        export: neighbor.export.clone(),
+        hold_time: neighbor.hold_time,
+        connect_retry_time: neighbor.connect_retry_time,
+        passive: neighbor.passive,
+        local_address: neighbor.local_address.or_else(on_link),
+        shutdown: neighbor.shutdown,
+        shutdown_message: None,
+    }
+}

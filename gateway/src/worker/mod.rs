@@ -1,0 +1,338 @@
+//! A worker: an lcore that polls its queue of every port and runs each burst to completion.
+//!
+//! A packet's way, one file a step: [`input`] (frames, tunnels), [`arp`], [`route`] (tables, owner,
+//! translation), [`handover`], [`nat`], [`hold`], [`forward`] (MTU, rewrite, encapsulation),
+//! [`output`]; or [`punt`], or [`icmp`]. On a worker there is no syscall while there is work, no
+//! lock, no allocation and no log line.
+
+mod arp;
+mod forward;
+mod fragment;
+pub mod handover;
+mod hold;
+mod icmp;
+mod idle;
+mod input;
+pub mod link;
+mod nat;
+mod output;
+mod packet;
+mod punt;
+mod rewrite;
+mod route;
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use sekisho_dpdk::{Burst, Mbuf, Mempool, RxQueue, TxQueue};
+use sekisho_fib::{Leaf, Link, Reader};
+use sekisho_host::{ErrorLimiter, Limits, Policer};
+use sekisho_nat::{Engine, Time};
+use sekisho_types::{VrfId, WorkerId};
+
+use self::handover::Handover;
+use self::hold::{Hold, Release};
+use self::idle::Idle;
+use self::link::{Event, FrameKind, WorkerEnd};
+use self::output::Output;
+use self::packet::{Origin, Packet};
+use self::route::Way;
+use crate::control::neighbor::Neighbor;
+use crate::counters::WorkerCounters;
+use crate::drops::DropReason;
+use crate::snapshot::Snapshot;
+
+pub use self::forward::TUNNEL_OVERHEAD;
+
+/// Most packets taken from one ring in one turn.
+const RING_BURST: usize = 64;
+/// Most NAT sessions looked at for their age in one turn.
+const AGE_BUDGET: u32 = 32;
+
+/// What a worker is made of.
+pub struct Parts {
+    /// Which worker it is.
+    pub id: WorkerId,
+    /// Its queue of every port, by port index.
+    pub rx: Vec<RxQueue>,
+    /// The same toward the port.
+    pub tx: Vec<TxQueue>,
+    /// Where packets it originates come from.
+    pub pool: Mempool,
+    /// The forwarding tables.
+    pub reader: Reader,
+    /// Its NAT sessions.
+    pub nat: Engine,
+    /// The first configuration.
+    pub snapshot: Arc<Snapshot>,
+    /// Its rings to the control plane.
+    pub end: WorkerEnd,
+    /// Its rings to other workers.
+    pub handover: Handover,
+    /// What it counts.
+    pub counters: Arc<WorkerCounters>,
+    /// The secret of this process's flow hashes.
+    pub seed: u64,
+    /// What its clock counts from.
+    pub epoch: Instant,
+    /// Whether to pause when there is nothing to do.
+    pub adaptive_idle: bool,
+}
+
+/// A worker.
+pub struct Worker {
+    id: WorkerId,
+    rx: Vec<RxQueue>,
+    output: Output,
+    pool: Mempool,
+    reader: Reader,
+    nat: Engine,
+    snapshot: Arc<Snapshot>,
+    end: WorkerEnd,
+    handover: Handover,
+    counters: Arc<WorkerCounters>,
+    seed: u64,
+    epoch: Instant,
+    now_ns: u64,
+    hold: Hold,
+    released: Vec<Release>,
+    clearing: Option<nat::Clearing>,
+    policer: Policer,
+    error_limiter: ErrorLimiter,
+    idle: Idle,
+}
+
+impl Worker {
+    /// A worker that has not started yet.
+    pub fn new(parts: Parts) -> Self {
+        Self {
+            id: parts.id,
+            rx: parts.rx,
+            output: Output::new(parts.tx),
+            pool: parts.pool,
+            reader: parts.reader,
+            nat: parts.nat,
+            snapshot: parts.snapshot,
+            end: parts.end,
+            handover: parts.handover,
+            counters: parts.counters,
+            seed: parts.seed,
+            epoch: parts.epoch,
+            now_ns: 0,
+            hold: Hold::new(),
+            released: Vec::with_capacity(RING_BURST),
+            clearing: None,
+            policer: Policer::new(&Limits::DEFAULT),
+            error_limiter: ErrorLimiter::default(),
+            idle: Idle::new(parts.adaptive_idle),
+        }
+    }
+
+    /// Forwards until `stop`, then lets go of everything.
+    pub fn run(mut self, stop: &AtomicBool) {
+        let mut burst = Burst::new();
+        while !stop.load(Ordering::Relaxed) {
+            let start = self.epoch.elapsed().as_nanos() as u64;
+            let elapsed = start.saturating_sub(self.now_ns);
+            self.now_ns = start;
+            let work = self.turn(&mut burst);
+            self.counters.loops.add(1);
+            self.counters.total_ns.add(elapsed);
+            if work > 0 {
+                self.idle.busy();
+                self.counters.busy_loops.add(1);
+                let end = self.epoch.elapsed().as_nanos() as u64;
+                self.counters.busy_ns.add(end.saturating_sub(start));
+            } else if let Some(pause) = self.idle.empty() {
+                std::thread::sleep(pause);
+            }
+        }
+    }
+
+    /// One turn of the loop; answers how many packets it found.
+    fn turn(&mut self, burst: &mut Burst) -> usize {
+        self.reader.quiesce();
+        self.adopt_snapshot();
+        let mut work = self.take_over();
+        for port in 0..self.rx.len() {
+            let received = self.rx[port].receive(burst);
+            work += received;
+            self.counters.received.add(received as u64);
+            for mbuf in burst.iter() {
+                mbuf.prefetch_data();
+            }
+            for mbuf in burst.drain() {
+                self.input(mbuf, port as u16);
+            }
+        }
+        work += self.inject();
+        self.release_held();
+        self.output.flush(&self.counters);
+        self.serve_commands();
+        let now = self.nat_now();
+        self.nat.age(now, AGE_BUDGET);
+        let stats = self.nat.stats();
+        let sessions = stats.tcp_sessions + stats.udp_sessions + stats.icmp_sessions;
+        self.counters.sessions.set(sessions);
+        work
+    }
+
+    fn adopt_snapshot(&mut self) {
+        if let Ok(snapshot) = self.end.snapshots.pop() {
+            // The old policy lives on in the old snapshot, which is freed elsewhere.
+            self.nat.set_policy(Arc::clone(&snapshot.nat));
+            let old = std::mem::replace(&mut self.snapshot, snapshot);
+            // There is always room: no more snapshots are under way than the ring holds.
+            let _ = self.end.retired.push(old);
+        }
+    }
+
+    /// Packets other workers handed over, before any new ones.
+    fn take_over(&mut self) -> usize {
+        for taken in 0..RING_BURST {
+            let Some(packet) = self.handover.receive() else {
+                return taken;
+            };
+            self.counters.taken_over.add(1);
+            self.route(packet);
+        }
+        RING_BURST
+    }
+
+    /// Runs a packet from its VRF to its verdict.
+    fn route(&mut self, mut packet: Packet) {
+        let way = self.find_way(&mut packet);
+        self.finish(packet, way);
+    }
+
+    fn finish(&mut self, packet: Packet, way: Way) {
+        match way {
+            Way::Out(adjacency) => self.forward(packet, &adjacency),
+            Way::Gateway if packet.vrf == VrfId::PROVIDER => self.punt(packet),
+            Way::Gateway => self.answer_tenant(packet),
+            Way::Refuse(reason, error) => self.refuse(packet, reason, error),
+            Way::HandOver(owner) => match self.handover.send(owner, packet) {
+                Ok(()) => self.counters.handed_over.add(1),
+                Err(reason) => self.counters.dropped(reason),
+            },
+            Way::Resolve(neighbor) => {
+                self.need(neighbor);
+                let now = Duration::from_nanos(self.now_ns);
+                if let Err((packet, reason)) = self.hold.hold(packet, neighbor, now) {
+                    self.drop(packet.mbuf, reason);
+                }
+                self.counters.held.set(self.hold.len() as u64);
+            }
+        }
+    }
+
+    /// Frees a packet and counts why.
+    #[inline]
+    fn drop(&self, mbuf: Mbuf, reason: DropReason) {
+        drop(mbuf);
+        self.counters.dropped(reason);
+    }
+
+    fn release_held(&mut self) {
+        let (reader, snapshot) = (&self.reader, &self.snapshot);
+        let known = |neighbor: Neighbor| is_resolved(reader, snapshot, neighbor);
+        let now = Duration::from_nanos(self.now_ns);
+        let mut released = std::mem::take(&mut self.released);
+        self.hold.release(now, known, &mut released);
+        for packet in released.drain(..) {
+            match packet {
+                Release::Retry(packet) => self.route(packet),
+                Release::GiveUp(packet) => {
+                    let error = sekisho_packet::build::IcmpError::HostUnreachable;
+                    self.refuse(packet, DropReason::NeighborUnresolved, Some(error));
+                }
+            }
+            self.counters.held.set(self.hold.len() as u64);
+        }
+        self.released = released;
+    }
+
+    /// Asks the control task for a neighbour.
+    fn need(&mut self, neighbor: Neighbor) {
+        self.report(Event::Needed(neighbor));
+    }
+
+    /// Tells the control task something. What does not fit is lost: it will happen again.
+    fn report(&mut self, event: Event) {
+        let (Event::Needed(neighbor) | Event::Heard { neighbor, .. }) = event;
+        let ring = match neighbor.link {
+            Link::Interface(_) => &mut self.end.uplink_events,
+            Link::Segment(_) => &mut self.end.segment_events,
+        };
+        let _ = ring.push(event);
+    }
+
+    /// Packets of the kernel and frames of the control task.
+    fn inject(&mut self) -> usize {
+        let mut work = 0;
+        while work < RING_BURST {
+            let Some((kind, mbuf)) = self.next_injected() else {
+                break;
+            };
+            work += 1;
+            let Some(mbuf) = mbuf else {
+                self.counters.dropped(DropReason::NoBuffer);
+                continue;
+            };
+            self.counters.injected.add(1);
+            match kind {
+                FrameKind::Host => match Packet::new(mbuf, Origin::Host, VrfId::PROVIDER) {
+                    Ok(packet) => self.route(packet),
+                    Err((mbuf, reason)) => self.drop(mbuf, reason),
+                },
+                FrameKind::Uplink(interface) => {
+                    match self.snapshot.uplink(interface).map(|uplink| uplink.port) {
+                        Some(port) => self.output.queue(port, mbuf, &self.counters),
+                        None => self.drop(mbuf, DropReason::UnknownPort),
+                    }
+                }
+                FrameKind::Segment(segment, vtep) => self.send_to_vtep(mbuf, segment, vtep),
+            }
+        }
+        work
+    }
+
+    fn next_injected(&mut self) -> Option<(FrameKind, Option<Mbuf>)> {
+        let mut found = None;
+        let pool = &self.pool;
+        let mut copy = |frame: &link::Frame| {
+            let mbuf = pool.alloc().and_then(|mut mbuf| {
+                mbuf.append(frame.bytes().len())?
+                    .copy_from_slice(frame.bytes());
+                Some(mbuf)
+            });
+            found = Some((frame.kind, mbuf));
+        };
+        let end = &mut self.end;
+        if !end.control_frames.receive(&mut copy) {
+            end.host_frames.receive(&mut copy);
+        }
+        found
+    }
+
+    fn nat_now(&self) -> Time {
+        Time::from_nanos(self.now_ns)
+    }
+}
+
+/// Whether packets for a neighbour can leave.
+fn is_resolved(reader: &Reader, snapshot: &Snapshot, neighbor: Neighbor) -> bool {
+    let vrf = match neighbor.link {
+        Link::Interface(_) => Some(VrfId::PROVIDER),
+        Link::Segment(id) => snapshot.segment(id).map(|segment| segment.vrf),
+    };
+    let (Some(vrf), IpAddr::V4(address)) = (vrf, neighbor.address) else {
+        return false;
+    };
+    match reader.lookup(vrf, address) {
+        Leaf::Adjacency(id) => reader.adjacency(id).is_resolved(),
+        _ => false,
+    }
+}

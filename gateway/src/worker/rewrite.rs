@@ -1,0 +1,38 @@
+//! Carrying out what was decided: addresses, ports and checksums, incrementally (RFC 1624).
+
+use sekisho_packet::rewrite::{self, Layout};
+use sekisho_packet::{Ipv4, PacketError};
+
+use super::packet::{Packet, Rewrite};
+use crate::drops::DropReason;
+
+impl Packet {
+    /// Applies the pending rewrite to the bytes. What was read of the headers is stale afterwards,
+    /// but for length, type of service and the flow's identity.
+    #[inline]
+    pub(super) fn apply_rewrite(&mut self) -> Result<(), DropReason> {
+        let pending = std::mem::take(&mut self.rewrite);
+        if pending == Rewrite::None {
+            return Ok(());
+        }
+        let bytes = self.mbuf.data_mut();
+        rewrite_bytes(bytes, pending).map_err(|_| DropReason::MalformedTransport)
+    }
+}
+
+fn rewrite_bytes(bytes: &mut [u8], pending: Rewrite) -> Result<(), PacketError> {
+    let layout = Layout::of(&Ipv4::new(bytes)?);
+    match pending {
+        Rewrite::None => Ok(()),
+        Rewrite::Source(address, port) => rewrite::source(bytes, layout, address, port),
+        Rewrite::Destination(address, port) => rewrite::destination(bytes, layout, address, port),
+        Rewrite::ErrorSource(address, port) => {
+            rewrite::embedded_destination(bytes, address, port)?;
+            rewrite::source(bytes, layout, address, None)
+        }
+        Rewrite::ErrorDestination(address, port) => {
+            rewrite::embedded_source(bytes, address, port)?;
+            rewrite::destination(bytes, layout, address, None)
+        }
+    }
+}
