@@ -343,9 +343,5 @@ fn describe(subcode: u8) -> String {
 /// The library's error as the NOTIFICATION it asks for.
 fn refuse(error: &wire::DecodeError) -> Notification {
     let (code, subcode, data) = error.to_notification();
-    match (code.as_u8(), subcode) {
-        // A repeated MP_REACH_NLRI or MP_UNREACH_NLRI makes the list malformed (RFC 7606 3 (g)).
-        (3, 9) => Notification::new(3, 1, Vec::new()),
-        (code, subcode) => Notification::new(code, subcode, data.to_vec()),
-    }
+    Notification::new(code.as_u8(), subcode, data.to_vec())
 }

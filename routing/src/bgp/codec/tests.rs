@@ -230,6 +230,19 @@ fn b37_what_hides_the_prefixes_resets_the_session() {
             body(&[], &[ORIGIN, AS_PATH, MP_REACH_V4, MP_REACH_V4], &[]),
             (3, 1),
         ),
+        (
+            "MP_REACH with a next hop of 3 octets",
+            body(
+                &[],
+                &[
+                    ORIGIN,
+                    AS_PATH,
+                    &[0x80, 14, 10, 0, 1, 1, 3, 192, 0, 2, 0, 8, 10],
+                ],
+                &[],
+            ),
+            (3, 9),
+        ),
         ("withdrawn length overruns", vec![0, 9, 0, 0], (3, 1)),
         ("attribute length overruns", vec![0, 0, 0, 9, 0], (3, 1)),
     ];
