@@ -284,3 +284,16 @@ fn nearest<'c>(word: &str, candidates: &[&'c str]) -> Option<&'c str> {
         .min()
         .map(|(_, candidate)| candidate)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_nearest_key_is_meant_and_a_far_one_is_not() {
+        let known = ["snat", "name", "segment"];
+        assert_eq!(nearest("nam", &known), Some("name"));
+        assert_eq!(nearest("segmnet", &known), Some("segment"));
+        assert_eq!(nearest("gateway", &known), None);
+    }
+}
