@@ -50,6 +50,8 @@ pub struct WorkerCounters {
     pub taken_over: Counter,
     /// Packets that wait for ARP at this moment.
     pub held: Counter,
+    /// The kernel's number of the worker's thread.
+    pub thread: Counter,
     /// NAT sessions it owns at this moment.
     pub sessions: Counter,
     /// Turns of the loop.
@@ -75,6 +77,7 @@ impl Default for WorkerCounters {
             handed_over: Counter::default(),
             taken_over: Counter::default(),
             held: Counter::default(),
+            thread: Counter::default(),
             sessions: Counter::default(),
             loops: Counter::default(),
             busy_loops: Counter::default(),

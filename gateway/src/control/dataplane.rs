@@ -85,14 +85,14 @@ impl Dataplane {
     pub fn new(
         writer: Writer,
         workers: Workers,
-        snapshot: Arc<Snapshot>,
+        snapshot: &Arc<Snapshot>,
         owners: Arc<OutsideOwners>,
         acknowledged: watch::Sender<u64>,
     ) -> Self {
         let mut dataplane = Self {
             writer,
             workers,
-            snapshot: Arc::clone(&snapshot),
+            snapshot: Arc::clone(snapshot),
             owners,
             neighbors: Neighbors::default(),
             adjacencies: Adjacencies::default(),
@@ -104,7 +104,7 @@ impl Dataplane {
             epoch: Instant::now(),
         };
         dataplane.add_vrfs(|_| false);
-        dataplane.move_neighbors(&snapshot);
+        dataplane.move_neighbors(snapshot);
         dataplane
     }
 

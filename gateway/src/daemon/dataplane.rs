@@ -175,7 +175,7 @@ impl Forwarding {
         let (batches, batch_inbox) = mpsc::channel::<FibBatch>(BATCHES);
         let (acknowledged, mut acknowledgements) = watch::channel(0);
         let workers = Workers::new(self.ends, snapshot.generation);
-        let dataplane = Dataplane::new(self.writer, workers, snapshot, self.owners, acknowledged);
+        let dataplane = Dataplane::new(self.writer, workers, &snapshot, self.owners, acknowledged);
         tokio::spawn(dataplane.run(request_inbox, batch_inbox));
 
         let routing = sekisho_routing::start(Options::default(), batches);

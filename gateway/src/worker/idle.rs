@@ -10,7 +10,7 @@ const LONGEST: Duration = Duration::from_micros(200);
 
 /// Grows its pauses while there is nothing to do, and ends them with the first packet.
 #[derive(Debug)]
-pub struct Idle {
+pub(super) struct Idle {
     adaptive: bool,
     empty_polls: u32,
     pause: Duration,
@@ -18,7 +18,7 @@ pub struct Idle {
 
 impl Idle {
     /// `adaptive`: pause at all; otherwise poll for ever.
-    pub fn new(adaptive: bool) -> Self {
+    pub(super) fn new(adaptive: bool) -> Self {
         Self {
             adaptive,
             empty_polls: 0,
@@ -27,13 +27,13 @@ impl Idle {
     }
 
     /// Something was found.
-    pub fn busy(&mut self) {
+    pub(super) fn busy(&mut self) {
         self.empty_polls = 0;
         self.pause = SHORTEST;
     }
 
     /// Nothing was found: how long to pause before the next poll, if at all.
-    pub fn empty(&mut self) -> Option<Duration> {
+    pub(super) fn empty(&mut self) -> Option<Duration> {
         if !self.adaptive {
             return None;
         }

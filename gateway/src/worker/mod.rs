@@ -133,6 +133,9 @@ impl Worker {
     /// Forwards until `stop`, then lets go of everything.
     pub fn run(mut self, stop: &AtomicBool) {
         let mut burst = Burst::new();
+        self.counters
+            .thread
+            .set(nix::unistd::gettid().as_raw() as u64);
         while !stop.load(Ordering::Relaxed) {
             let start = self.epoch.elapsed().as_nanos() as u64;
             let elapsed = start.saturating_sub(self.now_ns);

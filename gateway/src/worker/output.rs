@@ -52,11 +52,6 @@ impl Output {
             }
         }
     }
-
-    /// Gives the queues back.
-    pub(super) fn into_queues(self) -> Vec<TxQueue> {
-        self.ports.into_iter().map(|port| port.queue).collect()
-    }
 }
 
 impl PortOutput {

@@ -184,6 +184,7 @@ impl Worker {
             _ => (header.flow.proto, header.flow.dport),
         };
         match self.snapshot.nat.outside_owner(protocol, destination, port) {
+            None if header.is_icmp_error() => Err(nobody(DropReason::NatIcmpError)),
             None => Err(nobody(DropReason::NatNoMapping)),
             Some(owner) if owner != self.id => Err(Way::HandOver(owner)),
             Some(_) => self.translate_destination(packet, leaf),

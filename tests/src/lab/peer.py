@@ -95,15 +95,32 @@ def tcp_echo(port):
                 s.close()
 
 
+def answer_from(s, destination):
+    """What `destination` answers within a second; a late answer to an earlier question is passed
+    over, an answer from anybody else is not."""
+    deadline = time.monotonic() + 1
+    while select.select([s], [], [], max(0, deadline - time.monotonic()))[0]:
+        data, source = s.recvfrom(2048)
+        if show(source) == destination:
+            return data.decode()
+        if show(source) not in asked:
+            return f"from {show(source)}"
+    return None
+
+
+asked = set()
+
+
 def ask(port, *destinations):
     s = udp(int(port))
     for destination in destinations:
+        asked.add(destination)
         seen = "nothing"
         for _ in range(3):
             s.sendto(b"who am I", endpoint(destination))
-            if select.select([s], [], [], 1)[0]:
-                data, source = s.recvfrom(2048)
-                seen = data.decode() if show(source) == destination else f"from {show(source)}"
+            answer = answer_from(s, destination)
+            if answer:
+                seen = answer
                 break
         say(f"{destination} {seen}")
 
