@@ -112,8 +112,7 @@ fn filter(words: &Words) -> Result<SessionFilter, CliError> {
 
 fn sessions(sessions: &[NatSession]) -> String {
     let mut table = Table::new(&[
-        "Tenant", "Proto", "Inside", "Outside", "Remote", "State", ">Age", ">Idle", ">Expires",
-        ">Worker", ">PktsOut", ">PktsIn",
+        "Tenant", "Proto", "Inside", "Outside", "Remote", "State", ">Idle", ">Expires", ">Worker",
     ]);
     for session in sessions {
         let at = |address: &str, port: u32| match address.contains(':') {
@@ -127,28 +126,16 @@ fn sessions(sessions: &[NatSession]) -> String {
             at(&session.outside_address, session.outside_port),
             at(&session.remote_address, session.remote_port),
             session.state.clone(),
-            uptime(session.age_seconds),
             uptime(session.idle_seconds),
             uptime(session.expires_seconds),
             session.worker.to_string(),
-            session.packets_out.to_string(),
-            session.packets_in.to_string(),
         ]);
     }
     format!("{}\n{}\n", table.render(), count(sessions.len(), "session"))
 }
 
 fn pools(pools: &[NatPool]) -> String {
-    let mut table = Table::new(&[
-        "Pool",
-        "Addresses",
-        "Ports",
-        ">Used",
-        ">Total",
-        ">Blocks",
-        ">Sessions",
-        ">Failures",
-    ]);
+    let mut table = Table::new(&["Pool", "Addresses", "Ports", ">Used", ">Total", ">Blocks"]);
     for pool in pools {
         table.row(vec![
             pool.name.clone(),
@@ -157,22 +144,19 @@ fn pools(pools: &[NatPool]) -> String {
             pool.ports_used.to_string(),
             pool.ports_total.to_string(),
             format!("{}/{}", pool.blocks_used, pool.blocks_total),
-            pool.sessions.to_string(),
-            pool.failures.to_string(),
         ]);
     }
     table.render()
 }
 
 fn rules(rules: &[NatRule]) -> String {
-    let mut table = Table::new(&["Tenant", "Kind", "Matches", "Becomes", ">Sessions"]);
+    let mut table = Table::new(&["Tenant", "Kind", "Matches", "Becomes"]);
     for rule in rules {
         table.row(vec![
             rule.tenant.clone(),
             rule.kind.clone(),
             rule.matches.clone(),
             rule.becomes.clone(),
-            rule.sessions.to_string(),
         ]);
     }
     table.render()
@@ -194,16 +178,13 @@ mod tests {
             remote_address: "192.0.2.33".into(),
             remote_port: 80,
             state: "established".into(),
-            age_seconds: 61,
             idle_seconds: 1,
             expires_seconds: 7439,
             worker: 1,
-            packets_out: 5,
-            packets_in: 4,
         };
         let expected = "\
-Tenant  Proto  Inside              Outside            Remote         State             Age      Idle   Expires  Worker  PktsOut  PktsIn
-blue    tcp    172.16.10.11:40000  203.0.113.64:1088  192.0.2.33:80  established  00:01:01  00:00:01  02:03:59       1        5       4
+Tenant  Proto  Inside              Outside            Remote         State            Idle   Expires  Worker
+blue    tcp    172.16.10.11:40000  203.0.113.64:1088  192.0.2.33:80  established  00:00:01  02:03:59       1
 
 1 session
 ";
@@ -221,12 +202,10 @@ blue    tcp    172.16.10.11:40000  203.0.113.64:1088  192.0.2.33:80  established
             ports_used: 3,
             blocks_total: 16128,
             blocks_used: 2,
-            sessions: 4,
-            failures: 0,
         };
         let expected = "\
-Pool    Addresses        Ports       Used    Total   Blocks  Sessions  Failures
-public  203.0.113.64/28  1024-65535     3  1032192  2/16128         4         0
+Pool    Addresses        Ports       Used    Total   Blocks
+public  203.0.113.64/28  1024-65535     3  1032192  2/16128
 ";
         assert_eq!(pools(&[pool]), expected);
     }
@@ -238,16 +217,15 @@ public  203.0.113.64/28  1024-65535     3  1032192  2/16128         4         0
             kind: kind.into(),
             matches: matches.into(),
             becomes: becomes.into(),
-            sessions: 0,
         };
         let list = [
             rule("port-forward", "tcp/203.0.113.20:8080", "172.16.10.12:80"),
             rule("snat", "172.16.0.0/16", "pool public"),
         ];
         let expected = "\
-Tenant  Kind          Matches                Becomes          Sessions
-blue    port-forward  tcp/203.0.113.20:8080  172.16.10.12:80         0
-blue    snat          172.16.0.0/16          pool public             0
+Tenant  Kind          Matches                Becomes
+blue    port-forward  tcp/203.0.113.20:8080  172.16.10.12:80
+blue    snat          172.16.0.0/16          pool public
 ";
         assert_eq!(rules(&list), expected);
     }

@@ -39,7 +39,9 @@ def put(frame):
             topology.gateway.mac("eth-fabric")?,
             hv1.mac("eth0")?,
         );
-        let capture = Capture::start(&hv1, "eth0", "src host 10.1.0.1")?;
+        // By its Ethernet address: some of what is injected forges its IP address.
+        let gateway = format!("ether src {}", topology.gateway.mac("eth-fabric")?);
+        let capture = Capture::start(&hv1, "eth0", &gateway)?;
         Ok(Self {
             hv1,
             preamble,

@@ -13,14 +13,13 @@ pub(super) fn render(view: &BgpSummary) -> String {
         "IPv4 Unicast Summary (VRF provider):\n\
          BGP router identifier {}, local AS number {}\n\
          BGP table version {}\n\
-         RIB entries {}, paths {}, using {} bytes of memory\n\
+         RIB entries {}, paths {}\n\
          Peers {}\n\n",
         view.router_id,
         view.local_as,
         view.table_version,
         view.prefixes,
         view.paths,
-        view.memory_bytes,
         view.neighbors.len()
     );
     let width = view.neighbors.iter().map(|neighbor| neighbor.address.len());
@@ -109,7 +108,6 @@ mod tests {
             table_version: 7,
             prefixes: 5,
             paths: 8,
-            memory_bytes: 1024,
             neighbors: vec![up, blocked, down, shut],
         }
     }
@@ -120,7 +118,7 @@ mod tests {
 IPv4 Unicast Summary (VRF provider):
 BGP router identifier 10.1.0.1, local AS number 65010
 BGP table version 7
-RIB entries 5, paths 8, using 1024 bytes of memory
+RIB entries 5, paths 8
 Peers 4
 
 Neighbor        V         AS   MsgRcvd   MsgSent   TblVer  InQ OutQ  Up/Down State/PfxRcd   PfxSnt Desc

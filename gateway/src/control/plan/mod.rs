@@ -1,21 +1,21 @@
 //! From a configuration to what each room is told: the workers' snapshot, routes, BGP, addresses of
 //! the host interface, prefixes to announce.
 
+mod bgp;
+mod routes;
+
 use std::collections::{BTreeSet, HashMap};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
-use sekisho_mgmt::config::model::{
-    self, BgpNeighbor, Config, PortKind, RouteTarget, Segment as SegmentConfig, SnatTarget,
-};
+use sekisho_mgmt::config::model::{self, Config, PortKind, Segment as SegmentConfig, SnatTarget};
 use sekisho_nat::{
     Filtering, FloatingIp, Generation, OutsideOwners, Policy, PolicyError, PolicyInput, PoolId,
     PoolInput, PortForward, SnatRule, Steering, Timers, UplinkInput, VrfInput,
 };
 use sekisho_routing::{
-    BgpConfig, ConnectedRoute, InterfaceRef, LocalRoute, NatRoute, NeighborConfig, PrefixList,
-    PrefixRule, RoutingConfig, StaticRoute, StaticTarget,
+    ConnectedRoute, InterfaceRef, LocalRoute, NatRoute, RoutingConfig, StaticRoute,
 };
 use sekisho_types::{InterfaceId, Ipv4Prefix, MacAddr, Name, Prefix, SegmentId, VrfId};
 
@@ -120,7 +120,7 @@ impl Planner {
         let snapshot = Arc::new(self.snapshot(config, generation, policy));
         let (nat, announced) = self.outside(config);
         Ok(Plan {
-            routing: routing_config(config),
+            routing: bgp::routing_config(config),
             connected: self.connected(config),
             local: self.local(config),
             statics: self.statics(config),
@@ -332,127 +332,6 @@ impl Planner {
         }
     }
 
-    fn connected(&self, config: &Config) -> Vec<ConnectedRoute> {
-        let uplinks = config.uplinks.iter().flat_map(|uplink| {
-            let interface =
-                InterfaceRef::uplink(self.uplink_id(&uplink.name), uplink.name.as_str());
-            uplink.addresses.iter().map(move |address| ConnectedRoute {
-                vrf: VrfId::PROVIDER,
-                prefix: address.prefix,
-                interface: interface.clone(),
-            })
-        });
-        let segments = config.tenants.iter().flat_map(|tenant| {
-            tenant.segments.iter().map(|segment| ConnectedRoute {
-                vrf: self.vrf_id(&tenant.name),
-                prefix: segment.gateway.prefix,
-                interface: self.segment_ref(&tenant.name, segment),
-            })
-        });
-        uplinks.chain(segments).collect()
-    }
-
-    fn local(&self, config: &Config) -> Vec<LocalRoute> {
-        let uplinks = config.uplinks.iter().flat_map(|uplink| {
-            let interface =
-                InterfaceRef::uplink(self.uplink_id(&uplink.name), uplink.name.as_str());
-            uplink.addresses.iter().map(move |address| LocalRoute {
-                vrf: VrfId::PROVIDER,
-                address: address.address,
-                interface: Some(interface.clone()),
-            })
-        });
-        let on_uplink = |address: IpAddr| {
-            let mut addresses = config.uplinks.iter().flat_map(|uplink| &uplink.addresses);
-            addresses.any(|own| own.address == address)
-        };
-        let underlay = config
-            .underlay
-            .iter()
-            .map(|underlay| IpAddr::V4(underlay.address));
-        let underlay = underlay
-            .filter(|address| !on_uplink(*address))
-            .map(|address| LocalRoute {
-                vrf: VrfId::PROVIDER,
-                address,
-                interface: None,
-            });
-        let segments = config.tenants.iter().flat_map(|tenant| {
-            tenant.segments.iter().map(|segment| LocalRoute {
-                vrf: self.vrf_id(&tenant.name),
-                address: segment.gateway.address,
-                interface: Some(self.segment_ref(&tenant.name, segment)),
-            })
-        });
-        uplinks.chain(underlay).chain(segments).collect()
-    }
-
-    fn statics(&self, config: &Config) -> Vec<StaticRoute> {
-        let provider = config
-            .routes
-            .iter()
-            .map(|route| static_route(VrfId::PROVIDER, route));
-        let tenants = config.tenants.iter().flat_map(|tenant| {
-            let vrf = self.vrf_id(&tenant.name);
-            tenant
-                .routes
-                .iter()
-                .map(move |route| static_route(vrf, route))
-        });
-        let leaked = config.tenants.iter().flat_map(|tenant| {
-            let advertised = tenant.segments.iter().filter(|segment| segment.advertise);
-            advertised.map(|segment| StaticRoute {
-                vrf: VrfId::PROVIDER,
-                prefix: segment.gateway.prefix,
-                target: StaticTarget::LookupVrf(self.vrf_id(&tenant.name)),
-                distance: 1,
-            })
-        });
-        provider.chain(tenants).chain(leaked).collect()
-    }
-
-    /// Prefixes that belong to NAT, and prefixes to announce.
-    fn outside(&self, config: &Config) -> (Vec<NatRoute>, BTreeSet<Prefix>) {
-        let on_uplink = |address: Ipv4Addr| {
-            let mut addresses = config.uplinks.iter().flat_map(|uplink| &uplink.addresses);
-            addresses.any(|own| own.address == IpAddr::V4(address))
-        };
-        let mut owned = BTreeSet::new();
-        let mut announced = BTreeSet::new();
-        for pool in &config.nat_pools {
-            for prefix in pool.addresses.iter().copied().map(Prefix::V4) {
-                owned.insert(prefix);
-                if pool.advertise {
-                    announced.insert(prefix);
-                }
-            }
-        }
-        let in_pool = |address| {
-            let mut prefixes = config.nat_pools.iter().flat_map(|pool| &pool.addresses);
-            prefixes.any(|prefix| prefix.contains(address))
-        };
-        for tenant in &config.tenants {
-            let floating = tenant.floating_ips.iter().map(|floating| floating.outside);
-            let forwards = tenant.port_forwards.iter().map(|forward| forward.outside.0);
-            let forwards = forwards.filter(|address| !in_pool(*address));
-            for address in floating
-                .chain(forwards)
-                .filter(|address| !on_uplink(*address))
-            {
-                let prefix = Prefix::V4(Ipv4Prefix::host(address));
-                owned.insert(prefix);
-                announced.insert(prefix);
-            }
-            let advertised = tenant.segments.iter().filter(|segment| segment.advertise);
-            announced.extend(advertised.map(|segment| segment.gateway.prefix));
-        }
-        let route = |prefix| NatRoute {
-            vrf: VrfId::PROVIDER,
-            prefix,
-        };
-        (owned.into_iter().map(route).collect(), announced)
-    }
-
     fn underlay_uplinks(&self, config: &Config) -> Vec<InterfaceId> {
         let Some(underlay) = &config.underlay else {
             return Vec::new();
@@ -536,19 +415,6 @@ fn build_segment(
     })
 }
 
-fn static_route(vrf: VrfId, route: &model::StaticRoute) -> StaticRoute {
-    StaticRoute {
-        vrf,
-        prefix: route.prefix,
-        target: match &route.target {
-            RouteTarget::NextHops(next_hops) => StaticTarget::NextHops(next_hops.clone()),
-            RouteTarget::Provider => StaticTarget::LookupVrf(VrfId::PROVIDER),
-            RouteTarget::Discard => StaticTarget::Discard,
-        },
-        distance: route.distance,
-    }
-}
-
 /// All addresses at which the kernel's sockets are reached.
 fn host_addresses(config: &Config) -> Vec<IpAddr> {
     let uplinks = config.uplinks.iter().flat_map(|uplink| &uplink.addresses);
@@ -561,67 +427,4 @@ fn host_addresses(config: &Config) -> Vec<IpAddr> {
         .chain(underlay)
         .collect();
     all.into_iter().collect()
-}
-
-fn routing_config(config: &Config) -> RoutingConfig {
-    let bgp = config.bgp.as_ref().map(|bgp| {
-        let neighbors: Vec<_> = bgp
-            .neighbors
-            .iter()
-            .map(|neighbor| neighbor_config(config, neighbor))
-            .collect();
-        let local: BTreeSet<IpAddr> = neighbors
-            .iter()
-            .filter_map(|neighbor| neighbor.local_address)
-            .collect();
-        BgpConfig {
-            asn: bgp.asn,
-            router_id: bgp.router_id,
-            maximum_paths: bgp.maximum_paths,
-            listen: local
-                .into_iter()
-                .map(|address| SocketAddr::new(address, NeighborConfig::PORT))
-                .collect(),
-            neighbors,
-        }
-    });
-    let rule = |rule: &model::PrefixRule| PrefixRule {
-        permit: rule.permit,
-        prefix: rule.prefix,
-        ge: rule.ge,
-        le: rule.le,
-    };
-    RoutingConfig {
-        bgp,
-        prefix_lists: config
-            .prefix_lists
-            .iter()
-            .map(|list| PrefixList {
-                name: list.name.clone(),
-                rules: list.rules.iter().map(rule).collect(),
-            })
-            .collect(),
-    }
-}
-
-fn neighbor_config(config: &Config, neighbor: &BgpNeighbor) -> NeighborConfig {
-    let on_link = || {
-        let mut addresses = config.uplinks.iter().flat_map(|uplink| &uplink.addresses);
-        let address = addresses.find(|address| address.prefix.contains(neighbor.address))?;
-        Some(address.address)
-    };
-    NeighborConfig {
-        address: neighbor.address,
-        port: NeighborConfig::PORT,
-        remote_as: neighbor.remote_as,
-        description: neighbor.description.clone(),
-        import: neighbor.import.clone(),
-        export: neighbor.export.clone(),
-        hold_time: neighbor.hold_time,
-        connect_retry_time: neighbor.connect_retry_time,
-        passive: neighbor.passive,
-        local_address: neighbor.local_address.or_else(on_link),
-        shutdown: neighbor.shutdown,
-        shutdown_message: None,
-    }
 }
