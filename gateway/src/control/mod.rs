@@ -1,9 +1,9 @@
 //! The control plane of the gateway: what keeps the workers' tables right.
 //!
-//! - [`dataplane`]: the task that owns the forwarding tables' writer, the neighbours and the rings
+//! - `dataplane`: the task that owns the forwarding tables' writer, the neighbours and the rings
 //!   to the workers;
-//! - [`manager`]: configurations, from text to running; answers the API;
-//! - [`host`]: the thread between the rings and the kernel's host interface.
+//! - `manager`: configurations, from text to running; answers the API;
+//! - `host`: the thread between the rings and the kernel's host interface.
 
 pub mod adjacencies;
 pub mod announcer;

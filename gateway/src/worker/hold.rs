@@ -6,7 +6,8 @@ use super::packet::Packet;
 use crate::control::neighbor::{Neighbor, Now};
 use crate::drops::DropReason;
 
-const MAX_HELD: usize = 256;
+/// Most packets that wait.
+pub(super) const MAX_HELD: usize = 256;
 const MAX_PER_NEIGHBOR: usize = 4;
 /// Three requests, one a second.
 const PATIENCE: Duration = Duration::from_secs(3);

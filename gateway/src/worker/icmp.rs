@@ -8,7 +8,7 @@ use sekisho_packet::build::{self, IcmpError};
 use sekisho_types::VrfId;
 
 use super::Worker;
-use super::packet::{Origin, Packet, Payload};
+use super::packet::{Origin, Packet, Payload, Rewrite};
 use crate::drops::DropReason;
 
 /// Time to live of what the gateway says.
@@ -73,6 +73,10 @@ impl Worker {
     /// A tenant's packet is for one of the gateway's own addresses inside the tenant: pings are
     /// answered, everything else is refused.
     pub(super) fn answer_tenant(&mut self, mut packet: Packet) {
+        if packet.rewrite != Rewrite::None {
+            // From outside, by a translation that leads to the gateway itself.
+            return self.refuse(packet, DropReason::GatewayService, None);
+        }
         match packet.header.payload {
             Payload::EchoRequest => {
                 if build::echo_reply(packet.mbuf.data_mut(), TTL).is_err() {

@@ -64,6 +64,11 @@ impl Worker {
         if let Err(reason) = check_addresses(&packet) {
             return self.drop(packet.mbuf, reason);
         }
+        // Nobody out there has an address of ours.
+        let source = self.reader.lookup(VrfId::PROVIDER, packet.header.flow.src);
+        if matches!(source, Leaf::Local | Leaf::Nat) {
+            return self.drop(packet.mbuf, DropReason::MartianSource);
+        }
         match self.tunnel_of(&packet) {
             Ok(None) => self.route(packet),
             Ok(Some(outer)) => self.decapsulate(packet.mbuf, outer),

@@ -1,8 +1,8 @@
 //! A worker: an lcore that polls its queue of every port and runs each burst to completion.
 //!
-//! A packet's way, one file a step: [`input`] (frames, tunnels), [`arp`], [`route`] (tables, owner,
-//! translation), [`handover`], [`nat`], [`hold`], [`forward`] (MTU, rewrite, encapsulation),
-//! [`output`]; or [`punt`], or [`icmp`]. On a worker there is no syscall while there is work, no
+//! A packet's way, one file a step: `input` (frames, tunnels), `arp`, `route` (tables, owner,
+//! translation), `handover`, `nat`, `hold`, `forward` (MTU, rewrite, encapsulation),
+//! `output`; or `punt`, or `icmp`. On a worker there is no syscall while there is work, no
 //! lock, no allocation and no log line.
 
 mod arp;
@@ -33,7 +33,7 @@ use sekisho_nat::{Engine, Time};
 use sekisho_types::{VrfId, WorkerId};
 
 use self::handover::Handover;
-use self::hold::{Hold, Release};
+use self::hold::{Hold, MAX_HELD, Release};
 use self::idle::Idle;
 use self::link::{Event, FrameKind, WorkerEnd};
 use self::output::Output;
@@ -122,7 +122,7 @@ impl Worker {
             epoch: parts.epoch,
             now_ns: 0,
             hold: Hold::new(),
-            released: Vec::with_capacity(RING_BURST),
+            released: Vec::with_capacity(MAX_HELD),
             clearing: None,
             policer: Policer::new(&Limits::DEFAULT),
             error_limiter: ErrorLimiter::default(),

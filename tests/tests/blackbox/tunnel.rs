@@ -216,3 +216,31 @@ fn m01_too_big_for_the_next_segment_is_told_to_the_virtual_machine() -> Result<(
         Ok(())
     })
 }
+
+#[test]
+fn m01_too_big_for_the_uplink_is_told_to_the_virtual_machine() -> Result<()> {
+    let config = Config::default()
+        .replace("\"198.51.100.1/31\"]", "\"198.51.100.1/31\"]\nmtu = 1300")
+        .replace("\"198.51.100.3/31\"]", "\"198.51.100.3/31\"]\nmtu = 1300");
+    play_config(&config, |site| {
+        let vm = &site.topology.blue_web1;
+        vm.wait_ping(SERVER, SOON)?;
+        let output = vm.output(&format!("ping -n -c 1 -W 2 -M do -s 1400 {SERVER}"))?;
+        let told =
+            output.stdout.contains("From 172.16.10.1") && output.stdout.contains("mtu = 1300");
+        ensure!(told, "{output:?}");
+        Ok(())
+    })
+}
+
+#[test]
+fn m02_what_may_be_fragmented_arrives_whole_both_ways() -> Result<()> {
+    play(|site| {
+        let server = &site.topology.server;
+        server.wait_ping("203.0.113.10", SOON)?;
+        // 1,500 octets do not fit the tunnel, and the answer does not fit the machine's link.
+        let output = server.output("ping -n -c 3 -W 2 -M dont -s 1472 203.0.113.10")?;
+        ensure!(output.stdout.contains(" 0% packet loss"), "{output:?}");
+        Ok(())
+    })
+}
