@@ -322,12 +322,11 @@ fn remove_runtime_directory() {
     let _ = fs::remove_dir(OsStr::from_bytes(path.to_bytes()));
 }
 
-/// The version of the DPDK in use, like `DPDK 22.11.5`.
+/// The version of the DPDK in use, like `22.11.5`.
 pub fn version() -> String {
     // SAFETY: returns a constant NUL-terminated text.
-    unsafe { CStr::from_ptr(sys::rte_version()) }
-        .to_string_lossy()
-        .into_owned()
+    let text = unsafe { CStr::from_ptr(sys::rte_version()) }.to_string_lossy();
+    text.strip_prefix("DPDK ").unwrap_or(&text).to_owned()
 }
 
 /// The CPUs of the process, not of the calling thread, which may be pinned.

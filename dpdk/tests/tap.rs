@@ -10,6 +10,7 @@ mod common;
 use std::env;
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -26,8 +27,16 @@ fn options(namespace: &Namespace) -> PortOptions {
     })
 }
 
+/// A child that one test starts while another attaches a TAP may inherit that TAP's descriptors:
+/// the driver opens them before they can be sealed.
+fn one_at_a_time() -> MutexGuard<'static, ()> {
+    static TURN: Mutex<()> = Mutex::new(());
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 #[test]
 fn the_kernel_resolves_an_address_through_a_tap_in_a_namespace() {
+    let _turn = one_at_a_time();
     let namespace = Namespace::new("tap");
     let pool = pool("tap", 2048);
     let options = PortOptions {
@@ -89,6 +98,7 @@ fn the_kernel_resolves_an_address_through_a_tap_in_a_namespace() {
 
 #[test]
 fn a_tap_has_the_address_it_is_given_and_stops_at_a_frame_that_is_too_long() {
+    let _turn = one_at_a_time();
     let namespace = Namespace::new("mac");
     let pool = pool("tap-mac", 2048);
     let mac = MacAddr::new(OURS);
@@ -124,6 +134,7 @@ fn a_tap_has_the_address_it_is_given_and_stops_at_a_frame_that_is_too_long() {
 
 #[test]
 fn what_a_tap_cannot_do_is_refused_with_the_reason() {
+    let _turn = one_at_a_time();
     let namespace = Namespace::new("bad");
     let pool = pool("tap-bad", 2048);
     let attach = |options: &PortOptions| Port::attach(eal(), "p", options, &pool).unwrap_err();
@@ -179,6 +190,7 @@ fn what_a_tap_cannot_do_is_refused_with_the_reason() {
 
 #[test]
 fn a_child_process_does_not_keep_a_tap_alive() {
+    let _turn = one_at_a_time();
     let namespace = Namespace::new("child");
     let pool = pool("tap-child", 2048);
     let port = Port::attach(eal(), "tap", &options(&namespace), &pool).expect("attached");
@@ -218,6 +230,7 @@ fn a_process_with_a_tap_waits_to_be_killed() {
 
 #[test]
 fn a_tap_vanishes_when_its_process_is_killed() {
+    let _turn = one_at_a_time();
     let namespace = Namespace::new("kill");
     let mut child = Command::new(env::current_exe().expect("this test"))
         .args([

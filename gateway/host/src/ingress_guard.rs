@@ -28,6 +28,7 @@ pub struct IngressGuard {
     mtu: u32,
     hints: Vec<Hint>,
     turned_off: Vec<&'static str>,
+    removed: bool,
 }
 
 /// What an operator should know about a guarded interface.
@@ -89,6 +90,7 @@ impl IngressGuard {
             mtu: link.mtu,
             hints: Vec::new(),
             turned_off: Vec::new(),
+            removed: false,
             interface,
         };
         bring_up(&mut netlink, &link)?;
@@ -124,6 +126,9 @@ impl IngressGuard {
     }
 
     fn take_off(&mut self) -> Result<(), HostError> {
+        if std::mem::replace(&mut self.removed, true) {
+            return Ok(());
+        }
         let features = std::mem::take(&mut self.turned_off);
         let interface = &self.interface;
         self.namespace.run(|| {

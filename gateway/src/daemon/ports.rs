@@ -58,8 +58,7 @@ pub(super) fn attach(eal: &Eal, config: &model::Config, pool: &Mempool) -> Resul
         guards: Vec::new(),
     };
     for port in &config.ports {
-        let name = &port.name;
-        attach_one(eal, port, config, pool, &mut ports).with_context(|| format!("port {name}"))?;
+        attach_one(eal, port, config, pool, &mut ports)?;
     }
     Ok(ports)
 }
@@ -109,7 +108,8 @@ fn attach_one(
     let (driver, is_tap) = match &port.kind {
         PortKind::Tap { .. } => ("net_tap", true),
         PortKind::AfPacket { interface } => {
-            let guard = IngressGuard::install(interface)?;
+            let guard =
+                IngressGuard::install(interface).with_context(|| format!("port {}", port.name))?;
             for hint in guard.hints() {
                 tracing::info!(port = %port.name, interface, "{hint}");
             }

@@ -64,8 +64,7 @@ fn by_prefix(routes: &[Route]) -> BTreeMap<&str, Vec<&Route>> {
 }
 
 const LEGEND: &str = "\
-Codes: C - connected, L - local, S - static, B - BGP, O - OSPF,
-       N - NAT, E - overlay,
+Codes: C - connected, L - local, S - static, B - BGP, N - NAT,
        > - selected route, * - FIB route
 ";
 
@@ -278,8 +277,7 @@ mod tests {
             route("203.0.113.64/28", "nat", 0, vec![hop("nat", "", "")]),
         ];
         let expected = "\
-Codes: C - connected, L - local, S - static, B - BGP, O - OSPF,
-       N - NAT, E - overlay,
+Codes: C - connected, L - local, S - static, B - BGP, N - NAT,
        > - selected route, * - FIB route
 
 B>  0.0.0.0/0 [20/0] via 10.98.0.2, up0, weight 1, 00:00:03

@@ -70,6 +70,7 @@ impl Backend for Manager {
         let Ok(Some(summary)) = self.rooms.routing.bgp_summary().await else {
             return v1::BgpSummary::default();
         };
+        let running = self.current().await;
         v1::BgpSummary {
             configured: true,
             router_id: summary.router_id.to_string(),
@@ -77,7 +78,11 @@ impl Backend for Manager {
             table_version: summary.table_version,
             prefixes: summary.prefixes as u64,
             paths: summary.paths as u64,
-            neighbors: summary.neighbors.iter().map(neighbor_message).collect(),
+            neighbors: summary
+                .neighbors
+                .iter()
+                .map(|neighbor| neighbor_message(neighbor, &running.config))
+                .collect(),
         }
     }
 

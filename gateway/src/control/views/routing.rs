@@ -4,6 +4,7 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use sekisho_mgmt::api::v1;
+use sekisho_mgmt::config::Config;
 use sekisho_mgmt::server::BackendError;
 use sekisho_routing::{
     BgpPathView, BgpRouteView, NeighborView, PathView, RouteFilter, RouteKind, RouteView,
@@ -99,7 +100,11 @@ pub(super) fn push_path(next_hops: &mut Vec<v1::NextHop>, path: &PathView) {
     }
 }
 
-pub(super) fn neighbor_message(neighbor: &NeighborView) -> v1::BgpNeighbor {
+pub(super) fn neighbor_message(neighbor: &NeighborView, config: &Config) -> v1::BgpNeighbor {
+    let configured = config.bgp.iter().flat_map(|bgp| &bgp.neighbors);
+    let configured = configured
+        .into_iter()
+        .find(|own| own.address == neighbor.address);
     let seconds = |duration: Duration| u32::try_from(duration.as_secs()).unwrap_or(u32::MAX);
     let list = |name: &Option<Name>| name.as_ref().map_or_else(String::new, Name::to_string);
     let is_up = neighbor.state == SessionState::Established;
@@ -122,7 +127,7 @@ pub(super) fn neighbor_message(neighbor: &NeighborView) -> v1::BgpNeighbor {
         remote_port: neighbor.remote.map_or(0, |remote| remote.port().into()),
         hold_time_seconds: seconds(neighbor.hold_time.unwrap_or(neighbor.configured_hold_time)),
         keepalive_seconds: neighbor.keepalive_interval.map_or(0, seconds),
-        connect_retry_seconds: neighbor.next_attempt.map_or(0, seconds),
+        connect_retry_seconds: configured.map_or(0, |own| seconds(own.connect_retry_time)),
         messages_received: neighbor.received.total(),
         messages_sent: neighbor.sent.total(),
         updates_received: neighbor.received.update,
@@ -160,7 +165,7 @@ pub(super) fn bgp_message(route: &BgpRouteView, path: &BgpPathView) -> v1::BgpRo
         valid: path.valid,
         best: path.best,
         multipath: path.multipath,
-        internal: path.internal,
+        internal: path.internal && path.peer.is_some(),
         origin: path.origin.to_lowercase(),
         as_path: path.as_path.clone(),
         med: path.med,

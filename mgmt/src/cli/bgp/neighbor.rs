@@ -50,7 +50,7 @@ pub(super) fn render(n: &BgpNeighbor) -> String {
         policy(&n.export, "announced")
     );
     if !n.capabilities.is_empty() {
-        text.push_str("  Negotiated capabilities:\n");
+        text.push_str("  Received capabilities:\n");
         for capability in &n.capabilities {
             let _ = writeln!(text, "    {capability}");
         }
@@ -137,7 +137,7 @@ BGP neighbor is 198.51.100.0, remote AS 65001, local AS 65010, external link
   Hold time is 9 seconds, keepalive interval is 3 seconds, connect retry is 1 seconds
   Import policy: from-isp
   Export policy: to-isp
-  Negotiated capabilities:
+  Received capabilities:
     4 octet AS numbers
     Route refresh
   Message statistics:

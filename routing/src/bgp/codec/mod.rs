@@ -92,7 +92,17 @@ impl Capabilities {
             names.push(format!("graceful-restart{state}"));
         }
         for code in &self.others {
-            names.push(format!("code {code}"));
+            names.push(match code {
+                6 => "extended-message".to_owned(),
+                9 => "role".to_owned(),
+                64 => "graceful-restart".to_owned(),
+                69 => "add-path".to_owned(),
+                70 => "enhanced-route-refresh".to_owned(),
+                71 => "long-lived-graceful-restart".to_owned(),
+                73 => "hostname".to_owned(),
+                128 => "route-refresh (old)".to_owned(),
+                code => format!("code {code}"),
+            });
         }
         names
     }
