@@ -119,7 +119,10 @@ impl History {
         if let Ended::Received(notification) = why {
             self.notification_received = Some((notification.clone(), now));
         }
-        self.last_error = Some(why.to_string());
+        // That it cannot be reached again does not hide why the last session ended.
+        if self.established == 0 || !matches!(why, Ended::Unreachable(_)) {
+            self.last_error = Some(why.to_string());
+        }
     }
 }
 
@@ -195,5 +198,29 @@ impl Peer {
     /// What the neighbour is told when it is shut down.
     pub(crate) fn farewell(&self) -> Notification {
         Notification::shutdown(self.config.shutdown_message.as_deref().unwrap_or_default())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn failed_attempts_do_not_hide_why_the_last_session_ended() {
+        let mut history = History::default();
+        let refused = Ended::Unreachable("refused".to_owned());
+        let now = Instant::now();
+        history.ended(&refused, now);
+        assert_eq!(
+            history.last_error.as_deref(),
+            Some("cannot connect: refused")
+        );
+        history.established = 1;
+        history.ended(&Ended::Lost("reset".to_owned()), now);
+        history.ended(&refused, now);
+        assert_eq!(
+            history.last_error.as_deref(),
+            Some("connection lost: reset")
+        );
     }
 }
