@@ -176,3 +176,20 @@ fn a_pool_that_is_not_to_be_advertised_is_not() -> Result<()> {
         Ok(())
     })
 }
+
+#[test]
+fn nothing_is_announced_while_the_underlay_is_down() -> Result<()> {
+    play(|site| {
+        let frr = site.topology.isp_a.frr()?;
+        let outside = ["203.0.113.10/32", "203.0.113.64/28"];
+        for (state, present) in [("up", true), ("down", false), ("up", true)] {
+            site.topology
+                .fabric
+                .ip(&format!("link set gateway {state}"))?;
+            for prefix in outside {
+                frr.wait_prefix(prefix, present, SOON)?;
+            }
+        }
+        site.topology.server.wait_ping("203.0.113.10", SOON)
+    })
+}
