@@ -46,7 +46,7 @@ async fn serve_until_stopped(path: &Path, loaded: Loaded) -> Result<()> {
 
     let generation = 1;
     let forwarding = Forwarding::start(&loaded.config, generation)?;
-    let (manager, running) = forwarding.wire(path, loaded)?;
+    let (manager, mut running) = forwarding.wire(path, loaded)?;
     manager.start().await?;
 
     let (stop_server, server_stopped) = oneshot::channel::<()>();
@@ -76,8 +76,10 @@ async fn serve_until_stopped(path: &Path, loaded: Loaded) -> Result<()> {
         Ok(Err(error)) => tracing::error!(%error, "the API ended badly"),
         Err(error) => tracing::error!(%error, "the API ended badly"),
     }
-    running.stop();
+    running.halt();
     manager.close().await;
+    drop(manager);
+    drop(running);
     tracing::info!("stopped");
     Ok(())
 }

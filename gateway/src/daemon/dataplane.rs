@@ -51,7 +51,7 @@ pub(super) struct Forwarding {
     host: HostInterface,
 }
 
-/// What is to be stopped, in this order.
+/// What is to be stopped.
 #[derive(Debug)]
 pub(super) struct Running {
     stop: Stop,
@@ -221,21 +221,28 @@ impl Forwarding {
 }
 
 impl Running {
-    /// Stops the workers, then the threads around them, and lets the kernel have its interfaces
-    /// back.
-    pub(super) fn stop(self) {
+    /// Stops the workers, then the threads around them.
+    pub(super) fn halt(&mut self) {
         self.stop.set();
-        for lcore in self.lcores {
+        for lcore in self.lcores.drain(..) {
             if let Err(error) = lcore.join() {
                 tracing::error!(%error, "a worker ended badly");
             }
         }
-        for thread in self.threads {
+        for thread in self.threads.drain(..) {
             if thread.join().is_err() {
                 tracing::error!("a thread ended badly");
             }
         }
-        for guard in self.guards {
+    }
+}
+
+impl Drop for Running {
+    /// Lets the kernel have its interfaces back, last of all: until the host interface is gone, it
+    /// would answer for our addresses.
+    fn drop(&mut self) {
+        self.halt();
+        for guard in self.guards.drain(..) {
             if let Err(error) = guard.remove() {
                 tracing::error!(%error, "an ingress guard was not removed");
             }
