@@ -46,7 +46,8 @@ async fn serve_until_stopped(path: &Path, loaded: Loaded) -> Result<()> {
 
     let generation = 1;
     let forwarding = Forwarding::start(&loaded.config, generation)?;
-    let (manager, mut running) = forwarding.wire(path, loaded)?;
+    // On an error the manager, with the host interface, goes before what keeps the kernel quiet.
+    let (mut running, manager) = forwarding.wire(path, loaded)?;
     manager.start().await?;
 
     let (stop_server, server_stopped) = oneshot::channel::<()>();

@@ -149,17 +149,35 @@ impl Dataplane {
                     report(self.writer.remove_vrf(vrf), "removing a VRF");
                 }
             }
-            Request::LinkState(link, up) => {
-                report(
-                    self.adjacencies.set_link(&mut self.writer, link, up),
-                    "repairing path lists",
-                );
-            }
+            Request::LinkState(link, up) => self.set_link(link, up),
             Request::Neighbors(answer) => {
                 // Whoever asked may have gone.
                 let _ = answer.send(self.neighbor_views());
             }
             Request::Ask(query) => self.workers.ask(query),
+        }
+    }
+
+    /// A link that is down reaches nobody: path lists over it are repaired, and its neighbours'
+    /// own addresses lead where the routes say. When it is up again, those still known are back.
+    fn set_link(&mut self, link: Link, up: bool) {
+        let outcome = self.adjacencies.set_link(&mut self.writer, link, up);
+        report(outcome, "repairing path lists");
+        let Some(vrf) = vrf_of(&self.snapshot, link) else {
+            return;
+        };
+        for neighbor in self.adjacencies.neighbors() {
+            if neighbor.link != link {
+                continue;
+            }
+            let outcome = match self.neighbors.state(neighbor) {
+                Some(State::Reachable(location) | State::Probe(location)) if up => self
+                    .adjacencies
+                    .resolve(&mut self.writer, &self.snapshot, neighbor, location),
+                _ if up => Ok(()),
+                _ => self.writer.clear_host(vrf, neighbor.address).map(drop),
+            };
+            report(outcome, "following a link");
         }
     }
 
@@ -174,9 +192,6 @@ impl Dataplane {
         self.neighbors.tick(now, NEIGHBOR_BUDGET);
         self.act();
         self.workers.advance();
-        self.owners.reclaim(sekisho_nat::Generation::new(
-            self.workers.oldest_generation(),
-        ));
         self.acknowledge();
         if now >= self.next_sweep {
             self.next_sweep = now + SWEEP;
@@ -322,6 +337,15 @@ impl Dataplane {
                     .resolve(&mut self.writer, &self.snapshot, neighbor, location);
             report(resolved, "resolving a neighbour");
         }
+        // What is left unresolved is named by a path list: it is a next hop to be found again.
+        let now = self.now();
+        for neighbor in self.adjacencies.neighbors() {
+            let fixed = self.static_endpoints.contains_key(&neighbor);
+            let on_link = is_on_link(&self.snapshot, &neighbor);
+            if on_link && !fixed && self.neighbors.state(neighbor).is_none() {
+                self.neighbors.set_next_hop(neighbor, true, now);
+            }
+        }
     }
 
     /// Brings a batch of routes into the tables.
@@ -416,9 +440,11 @@ impl Dataplane {
         }
     }
 
-    /// Next hops that no route names any more are not watched any longer.
+    /// What nobody uses any more is let go: outside addresses, and next hops that no route names.
     fn sweep(&mut self) {
         let now = self.now();
+        let oldest = sekisho_nat::Generation::new(self.workers.oldest_generation());
+        self.owners.reclaim(oldest);
         for neighbor in self.adjacencies.neighbors() {
             let resolved = matches!(
                 self.neighbors.state(neighbor),

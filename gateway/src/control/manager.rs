@@ -153,7 +153,7 @@ impl Manager {
         let outcome = self.change(&mut state, &plan).await;
         let outcome = outcome.and_then(|()| self.persist(&candidate.documents));
         let generation = if let Err(error) = outcome {
-            self.undo(&mut state, generation + 1).await;
+            self.undo(&mut state, &plan.snapshot, generation + 1).await;
             return Err(error);
         } else {
             generation
@@ -264,7 +264,7 @@ impl Manager {
     }
 
     /// Goes back to what ran before a change that failed.
-    async fn undo(&self, state: &mut State, generation: u64) {
+    async fn undo(&self, state: &mut State, failed: &Snapshot, generation: u64) {
         let config = state.running.config.clone();
         let plan = match state.planner.plan(&config, generation) {
             Ok(plan) => plan,
@@ -275,6 +275,10 @@ impl Manager {
         };
         if let Err(error) = self.change(state, &plan).await {
             tracing::error!(%error, "the configuration before was not restored completely");
+        }
+        let gone = vrfs_gone(failed, &plan.snapshot);
+        if let Err(error) = self.ask(Request::RemoveVrfs(gone)).await {
+            tracing::error!(%error, "tables of the refused configuration were not removed");
         }
         state.planner.retain(&config);
         state.running.generation = generation;

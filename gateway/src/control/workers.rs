@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use sekisho_nat::{PoolId, PoolUsage, SessionFilter, SessionView};
 use sekisho_types::{InterfaceId, SegmentId};
@@ -15,6 +16,8 @@ use crate::worker::link::{Command, ControlEnd, Event, FrameKind, Reply, SessionP
 const EVENT_BUDGET: usize = 256;
 /// Sessions listed in one go by a worker: few enough that it does not delay a burst.
 const PAGE: usize = 128;
+/// Whoever asked for sessions and reads none for this long is given up.
+const STALLED: Duration = Duration::from_secs(5);
 
 /// A question for the workers, one after the other.
 #[derive(Debug)]
@@ -35,6 +38,8 @@ struct Running {
     usage: Vec<PoolUsage>,
     /// A page that was filled, and waits for whoever asked.
     waiting: Option<SessionPage>,
+    /// Since when.
+    stalled: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -173,6 +178,7 @@ impl Workers {
                 cleared: 0,
                 usage: Vec::new(),
                 waiting: None,
+                stalled: None,
             };
             self.running = running.begin(&mut self.states);
             return true;
@@ -221,8 +227,13 @@ impl Workers {
         };
         if !page.sessions.is_empty() {
             match receiver.try_send(std::mem::take(&mut page.sessions)) {
-                Ok(()) => {}
+                Ok(()) => running.stalled = None,
                 Err(mpsc::error::TrySendError::Full(sessions)) => {
+                    let since = *running.stalled.get_or_insert_with(Instant::now);
+                    if since.elapsed() > STALLED {
+                        // Others wait to ask.
+                        return true;
+                    }
                     page.sessions = sessions;
                     running.waiting = Some(page);
                     self.running = Some(running);

@@ -41,7 +41,6 @@ const REQUESTS: usize = 64;
 
 /// The data plane, forwarding by its first snapshot.
 pub(super) struct Forwarding {
-    running: Running,
     facts: Facts,
     ends: Vec<ControlEnd>,
     writer: Writer,
@@ -49,6 +48,8 @@ pub(super) struct Forwarding {
     planner: Planner,
     plan: Plan,
     host: HostInterface,
+    /// Last, for what is dropped last lets the kernel have its interfaces back.
+    running: Running,
 }
 
 /// What is to be stopped.
@@ -169,7 +170,7 @@ impl Forwarding {
     }
 
     /// Starts the control tasks on the current runtime and wires everything.
-    pub(super) fn wire(self, startup: &Path, loaded: Loaded) -> Result<(Arc<Manager>, Running)> {
+    pub(super) fn wire(self, startup: &Path, loaded: Loaded) -> Result<(Running, Arc<Manager>)> {
         let snapshot = Arc::clone(&self.plan.snapshot);
         let (requests, request_inbox) = mpsc::channel(REQUESTS);
         let (batches, batch_inbox) = mpsc::channel::<FibBatch>(BATCHES);
@@ -216,7 +217,7 @@ impl Forwarding {
             planner: self.planner,
             host: self.host,
         });
-        Ok((Arc::new(manager), self.running))
+        Ok((self.running, Arc::new(manager)))
     }
 }
 

@@ -48,6 +48,8 @@ pub use self::forward::TUNNEL_OVERHEAD;
 
 /// Most packets taken from one ring in one turn.
 const RING_BURST: usize = 64;
+/// VRF ids there can be.
+const MAX_VRFS: usize = 1 << 16;
 /// Most NAT sessions looked at for their age in one turn.
 const AGE_BUDGET: u32 = 32;
 
@@ -125,7 +127,7 @@ impl Worker {
             released: Vec::with_capacity(MAX_HELD),
             clearing: None,
             policer: Policer::new(&Limits::DEFAULT),
-            error_limiter: ErrorLimiter::default(),
+            error_limiter: ErrorLimiter::new(MAX_VRFS, ErrorLimiter::DEFAULT_RATE),
             idle: Idle::new(parts.adaptive_idle),
         }
     }

@@ -12,6 +12,7 @@ use super::Worker;
 use super::packet::{Header, Leaving, Origin, Packet, Payload, Rewrite, Scope};
 use crate::control::neighbor::Neighbor;
 use crate::drops::DropReason;
+use crate::snapshot::Uplink;
 
 /// A tenant's packet takes two lookups, a hairpin four; more is a loop of routes.
 const MAX_LOOKUPS: usize = 8;
@@ -147,8 +148,13 @@ impl Worker {
     /// again as if from outside.
     fn hairpin(&mut self, packet: &mut Packet) -> Result<(), Way> {
         let destination = packet.destination();
-        let owners = self.snapshot.uplinks.iter().flatten();
-        let uplink = owners.zip(0..).find(|(uplink, _)| uplink.owns(destination));
+        let owns = |uplink: &Option<Uplink>| {
+            uplink
+                .as_ref()
+                .is_some_and(|uplink| uplink.owns(destination))
+        };
+        let mut uplinks = self.snapshot.uplinks.iter().zip(0..);
+        let uplink = uplinks.find(|(uplink, _)| owns(uplink));
         self.translate_source(packet, uplink.map(|(_, id)| InterfaceId::new(id)))?;
         packet.apply_rewrite().map_err(refuse)?;
         packet.header = Header::parse(packet.mbuf.data()).map_err(refuse)?;

@@ -53,7 +53,13 @@ impl<B: Backend> ConfigService for ConfigApi<B> {
         let mut response = describe(&running, &candidate, &diff);
         if !request.validate_only && !response.diff.is_empty() {
             let comment = request.comment;
-            response.generation = self.backend.commit(candidate, comment.clone()).await?;
+            // A commit goes on to its end, whoever hangs up meanwhile.
+            let (backend, why) = (Arc::clone(&self.backend), comment.clone());
+            let commit = tokio::spawn(async move { backend.commit(candidate, why).await });
+            let generation = commit
+                .await
+                .map_err(|error| Status::internal(format!("the commit did not end: {error}")))?;
+            response.generation = generation?;
             tracing::info!(
                 generation = response.generation,
                 changes = diff.changes.len(),
