@@ -6,6 +6,7 @@
 
 mod options;
 mod report;
+mod rig;
 mod rows;
 
 use std::process::ExitCode;
