@@ -170,6 +170,20 @@ impl Mbuf {
         true
     }
 
+    /// Keeps `len` octets from `front` on; `false`, and nothing happens, when the packet is shorter
+    /// or not in one buffer.
+    #[inline(always)]
+    pub fn crop(&mut self, front: usize, len: usize) -> bool {
+        let raw = self.raw_mut();
+        let fits = front + len <= usize::from(raw.data_len) && raw.nb_segs == 1;
+        if fits {
+            raw.data_off += front as u16;
+            raw.data_len = len as u16;
+            raw.pkt_len = len as u32;
+        }
+        fits
+    }
+
     /// Asks the CPU to bring the packet's bookkeeping (lengths and offsets) near.
     #[inline]
     pub fn prefetch_header(&self) {
@@ -180,6 +194,13 @@ impl Mbuf {
     #[inline]
     pub fn prefetch_data(&self) {
         prefetch(first_octet(self.raw()));
+    }
+
+    /// Asks the CPU to bring the 64 octets from `offset` on near, which may lie before the packet
+    /// (in the headroom) or behind it.
+    #[inline(always)]
+    pub fn prefetch_at(&self, offset: isize) {
+        prefetch(first_octet(self.raw()).wrapping_offset(offset));
     }
 
     /// The last buffer of the chain.

@@ -7,4 +7,5 @@ pub mod counters;
 pub mod daemon;
 pub mod drops;
 pub mod snapshot;
+pub mod tunnel_table;
 pub mod worker;

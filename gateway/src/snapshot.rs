@@ -10,6 +10,7 @@ use sekisho_types::{InterfaceId, Ipv4Prefix, MacAddr, Name, SegmentId, Vni, VrfI
 
 use crate::control::neighbor::Location;
 use crate::counters::TrafficCounters;
+use crate::tunnel_table::TunnelTable;
 
 /// One committed configuration, as workers see it.
 #[derive(Debug)]
@@ -26,6 +27,8 @@ pub struct Snapshot {
     pub tenants: Vec<Option<Tenant>>,
     /// Segments by their key on the wire.
     pub segment_by_vni: HashMap<Vni, SegmentId>,
+    /// The same, and who may send for them, for bursts.
+    pub tunnels: TunnelTable,
     /// Where tunnels end.
     pub underlay: Option<Underlay>,
     /// Remote addresses of configured BGP neighbours, whose packets have a punt class of their own.
@@ -141,6 +144,7 @@ impl Snapshot {
             segments: Vec::new(),
             tenants: Vec::new(),
             segment_by_vni: HashMap::new(),
+            tunnels: TunnelTable::default(),
             underlay: None,
             bgp_peers: Vec::new(),
             nat: Arc::new(nat),

@@ -19,7 +19,7 @@ use crate::drops::DropReason;
 /// Ethernet header.
 pub const TUNNEL_OVERHEAD: u16 = VXLAN_OVERHEAD as u16;
 /// Time to live of tunnel packets.
-const TUNNEL_TTL: u8 = 64;
+pub(super) const TUNNEL_TTL: u8 = 64;
 /// The tenant's service class stays inside; the congestion mark goes out and back (RFC 6040).
 pub(super) const DSCP: DscpMode = DscpMode::Pipe(0);
 

@@ -6,6 +6,7 @@
 //! lock, no allocation and no log line.
 
 mod arp;
+mod fast;
 mod forward;
 mod fragment;
 pub mod handover;
@@ -104,6 +105,8 @@ pub struct Worker {
     policer: Policer,
     error_limiter: ErrorLimiter,
     idle: Idle,
+    /// The burst under way; taken out while it is.
+    lanes: Option<Box<fast::Lanes>>,
 }
 
 impl Worker {
@@ -129,6 +132,7 @@ impl Worker {
             policer: Policer::new(&Limits::DEFAULT),
             error_limiter: ErrorLimiter::new(MAX_VRFS, ErrorLimiter::DEFAULT_RATE),
             idle: Idle::new(parts.adaptive_idle),
+            lanes: Some(fast::Lanes::new()),
         }
     }
 
@@ -186,7 +190,9 @@ impl Worker {
         self.counters.received.add(burst.len() as u64);
         for mbuf in burst.iter() {
             mbuf.prefetch_data();
+            mbuf.prefetch_at(64);
         }
+        self.forward_burst(burst, port);
         for mbuf in burst.drain() {
             self.input(mbuf, port);
         }

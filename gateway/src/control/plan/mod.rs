@@ -23,6 +23,7 @@ use super::ids::{Ids, IdsExhausted};
 use super::neighbor::Location;
 use crate::counters::TrafficCounters;
 use crate::snapshot::{Segment, Snapshot, Tenant, Underlay, Uplink};
+use crate::tunnel_table::{TenantNat, TunnelTable};
 
 /// Ports of the kernel's own outgoing connections, which share the uplinks' addresses.
 const EPHEMERAL_PORTS: RangeInclusive<u16> = 32768..=60999;
@@ -247,6 +248,13 @@ impl Planner {
                 segments: ids,
             });
         }
+        let nat_of: HashMap<VrfId, TenantNat> = config
+            .tenants
+            .iter()
+            .map(|tenant| (self.vrf_id(&tenant.name), tenant_nat(tenant)))
+            .collect();
+        let nat_of = |vrf| nat_of.get(&vrf).copied().unwrap_or_default();
+        let tunnels = TunnelTable::new(&segments, nat_of);
         let neighbors = config.bgp.iter().flat_map(|bgp| &bgp.neighbors);
         Snapshot {
             generation,
@@ -255,6 +263,7 @@ impl Planner {
             segments,
             tenants,
             segment_by_vni,
+            tunnels,
             underlay: config.underlay.as_ref().map(|underlay| Underlay {
                 address: underlay.address,
                 vxlan_port: underlay.vxlan_port,
@@ -362,6 +371,16 @@ impl Planner {
             }
         };
         config.uplinks.iter().filter_map(interface).collect()
+    }
+}
+
+fn tenant_nat(tenant: &model::Tenant) -> TenantNat {
+    let exempts = |rule: &model::SnatRule| matches!(rule.to, SnatTarget::None);
+    let shares = |rule: &model::SnatRule| !exempts(rule);
+    TenantNat {
+        stateful: tenant.snat.iter().any(shares) || !tenant.port_forwards.is_empty(),
+        floating: !tenant.floating_ips.is_empty(),
+        exempt: tenant.snat.iter().any(exempts),
     }
 }
 

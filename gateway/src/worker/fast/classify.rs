@@ -1,0 +1,162 @@
+//! Which packets of a burst are regular, and whether they come out of a tunnel.
+
+use sekisho_dpdk::{Burst, Mbuf};
+use sekisho_packet::checksum::Sum;
+use sekisho_packet::{Regular, udp, vxlan};
+use sekisho_types::{IpProtocol, MacAddr};
+
+use super::{ETHERNET, Exit, Lane, Lanes, nat_key};
+use crate::snapshot::Underlay;
+use crate::tunnel_table::{TunnelSegment, TunnelTable};
+use crate::worker::Worker;
+
+/// Octets of outer headers behind the Ethernet header, without options.
+const OUTER: usize = 20 + udp::HEADER_LEN + vxlan::HEADER_LEN;
+/// Where the inner frame begins.
+const INNER: usize = ETHERNET + OUTER;
+/// Bit of the VXLAN flags that says that the VNI is valid (RFC 7348 section 5).
+const VNI_VALID: u8 = 0x08;
+const ECN: u8 = 0b11;
+
+/// What all frames of a burst are compared with.
+struct Port<'a> {
+    mac: MacAddr,
+    underlay: Option<Underlay>,
+    tunnels: &'a TunnelTable,
+}
+
+/// What a frame is.
+enum Frame<'a> {
+    Special,
+    Plain(Regular),
+    Tunnel(Tunnel<'a>),
+}
+
+/// A regular packet out of a tunnel of ours.
+struct Tunnel<'a> {
+    outer_len: u16,
+    vtep: u32,
+    source: [u8; 6],
+    segment: &'a TunnelSegment,
+    inner: Regular,
+}
+
+impl Worker {
+    /// Reads every frame of a burst, once.
+    pub(super) fn classify(&self, lanes: &mut Lanes, burst: &Burst, port: u16) {
+        lanes.exits = [Exit::Special; super::LANES];
+        lanes.outward.clear();
+        lanes.probes.clear();
+        lanes.inward.clear();
+        lanes.tunnels.clear();
+        let Some(uplink) = self
+            .snapshot
+            .uplink_of_port(port)
+            .and_then(|id| self.snapshot.uplink(id))
+        else {
+            return;
+        };
+        let port = Port {
+            mac: uplink.mac,
+            underlay: self.snapshot.underlay,
+            tunnels: &self.snapshot.tunnels,
+        };
+        for (index, (mbuf, lane)) in burst.iter().zip(&mut lanes.packets).enumerate() {
+            match port.read(mbuf) {
+                Frame::Special => {}
+                Frame::Plain(ip) => {
+                    *lane = Lane::plain(ip, ip.flow().hash(self.seed));
+                    let _ = lanes.inward.try_push(index as u8);
+                }
+                Frame::Tunnel(tunnel) => {
+                    let (ip, segment) = (tunnel.inner, tunnel.segment);
+                    *lane = Lane {
+                        ip,
+                        at: (INNER + ETHERNET) as u16,
+                        received: tunnel.outer_len,
+                        hash: ip.flow().hash(self.seed),
+                        vrf: segment.vrf,
+                        segment: segment.id,
+                        vtep: tunnel.vtep,
+                        mac: tunnel.source,
+                    };
+                    let probe = self.nat.probe_outbound(segment.vrf, &nat_key(&ip));
+                    let _ = lanes.outward.try_push(index as u8);
+                    let _ = lanes.probes.try_push(probe);
+                }
+            }
+        }
+    }
+}
+
+impl Port<'_> {
+    #[inline(always)]
+    fn read(&self, mbuf: &Mbuf) -> Frame<'_> {
+        let frame = mbuf.data();
+        let Some((header, packet)) = frame.split_first_chunk::<ETHERNET>() else {
+            return Frame::Special;
+        };
+        let for_us = is_ipv4_for(header, self.mac);
+        let Some(ip) = Regular::read(packet).filter(|_| for_us & mbuf.is_contiguous()) else {
+            return Frame::Special;
+        };
+        match &self.underlay {
+            Some(underlay)
+                if (ip.dst == underlay.address.to_bits())
+                    & (ip.dport == underlay.vxlan_port)
+                    & ip.is_udp() =>
+            {
+                self.tunnel(frame, &ip)
+                    .map_or(Frame::Special, Frame::Tunnel)
+            }
+            _ => Frame::Plain(ip),
+        }
+    }
+
+    /// Only what is exactly a configured tunnel is taken for one.
+    #[inline(always)]
+    fn tunnel(&self, frame: &[u8], outer: &Regular) -> Option<Tunnel<'_>> {
+        let frame = frame.get(..ETHERNET + usize::from(outer.total_len))?;
+        let (headers, inner) = frame.split_first_chunk::<{ INNER + ETHERNET }>()?;
+        let word = |at: usize| u16::from_be_bytes([headers[at], headers[at + 1]]);
+        let udp_len = word(ETHERNET + 24);
+        let checksum = word(ETHERNET + 26);
+        let vni = u32::from_be_bytes([0, headers[46], headers[47], headers[48]]);
+        let sound = (udp_len == outer.total_len - 20) & (headers[42] & VNI_VALID != 0);
+        let segment = self.tunnels.find(vni, outer.src)?;
+        let (_, inner_header) = headers.split_last_chunk::<ETHERNET>()?;
+        let inner = Regular::read(inner)?;
+        let for_us = is_ipv4_for(inner_header, segment.mac);
+        // RFC 6040: the outer mark changes nothing if it says nothing, or the same.
+        let mark = outer.tos & ECN;
+        let unmarked = (mark == 0) | (mark == inner.tos & ECN);
+        if !(sound & for_us & unmarked) || (checksum != 0 && !is_intact(frame, outer)) {
+            return None;
+        }
+        let [_, _, _, _, _, _, a, b, c, d, e, f, _, _] = *inner_header;
+        Some(Tunnel {
+            outer_len: outer.total_len,
+            vtep: outer.src,
+            source: [a, b, c, d, e, f],
+            segment,
+            inner,
+        })
+    }
+}
+
+/// Whether an Ethernet header is of an IPv4 packet to `mac`, without a VLAN tag.
+#[inline(always)]
+fn is_ipv4_for(header: &[u8; ETHERNET], mac: MacAddr) -> bool {
+    let [a, b, c, d, e, f, .., g, h] = *header;
+    ([a, b, c, d, e, f] == mac.octets()) & ([g, h] == [0x08, 0x00])
+}
+
+/// Whether the checksum of a tunnel's UDP datagram, which goes to the end of the frame, is right.
+#[inline(never)]
+fn is_intact(frame: &[u8], outer: &Regular) -> bool {
+    let datagram = frame.get(ETHERNET + 20..).unwrap_or_default();
+    let flow = outer.flow();
+    Sum::pseudo_v4(flow.src, flow.dst, IpProtocol::UDP, datagram.len() as u16)
+        .bytes(datagram)
+        .is_intact()
+}

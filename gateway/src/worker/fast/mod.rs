@@ -1,0 +1,317 @@
+//! The way of regular packets, a burst at a time.
+//!
+//! A stage does one thing to every packet of the burst and asks for the memory the next one reads, so
+//! that cache misses of different packets overlap. A packet that is in any way special, or whose
+//! session, neighbour or endpoint is not there, is left untouched in the burst for the way one packet
+//! at a time (`input.rs` and on), which decides everything from the start: the stages here are a short
+//! cut through the same rules, never rules of their own. Nothing here drops a packet.
+//!
+//! | stage | file | what |
+//! |---|---|---|
+//! | classify | `classify.rs` | frame, tunnel and headers, once; keys of tenants' flows on their way |
+//! | outward | `outward.rs` | what came out of tunnels: endpoint check, tables, session, rewrite |
+//! | inward | `inward.rs` | what came from uplinks: tables, session, endpoint, rewrite |
+//! | encapsulate | `encapsulate.rs` | outer headers of what goes into a tunnel |
+//! | emit | here | transmit queues in the order of arrival; the rest stays |
+
+mod classify;
+mod encapsulate;
+mod inward;
+mod outward;
+
+use arrayvec::ArrayVec;
+use sekisho_dpdk::{Burst, Mbuf};
+use sekisho_fib::{AdjacencyId, PackedLeaf, Rewrite, RewriteKind};
+use sekisho_nat::{FlowKey, Probe, TcpSegment};
+use sekisho_packet::Regular;
+use sekisho_packet::regular::{self, Side, Translation};
+use sekisho_types::{IpProtocol, SegmentId, VrfId};
+use std::net::{Ipv4Addr, SocketAddrV4};
+
+use super::Worker;
+use super::output::Output;
+use crate::counters::WorkerCounters;
+
+/// Most packets of a burst.
+const LANES: usize = Burst::CAPACITY;
+/// Octets of an Ethernet header.
+const ETHERNET: usize = sekisho_packet::ethernet::HEADER_LEN;
+
+/// A burst under way.
+pub(super) struct Lanes {
+    packets: [Lane; LANES],
+    exits: [Exit; LANES],
+    /// Which packets came out of a tunnel, and their keys if they may have a session.
+    outward: ArrayVec<u8, LANES>,
+    probes: ArrayVec<Probe, LANES>,
+    /// Which came from an uplink as they are.
+    inward: ArrayVec<u8, LANES>,
+    /// Which go into a tunnel.
+    tunnels: ArrayVec<Leaving, LANES>,
+    tables: TableStage,
+}
+
+/// Room for looking up what a burst goes by.
+struct TableStage {
+    vrfs: [VrfId; 3 * LANES],
+    addresses: [Ipv4Addr; 3 * LANES],
+    leaves: [PackedLeaf; 3 * LANES],
+    ways: [Option<AdjacencyId>; LANES],
+    hashes: [u32; LANES],
+}
+
+/// What is known of one packet.
+#[derive(Clone, Copy, Debug)]
+struct Lane {
+    ip: Regular,
+    /// Where the IP header is in the frame.
+    at: u16,
+    /// Octets of the IP packet the uplink saw.
+    received: u16,
+    hash: u32,
+    vrf: VrfId,
+    segment: SegmentId,
+    /// The sender's VTEP and Ethernet address.
+    vtep: u32,
+    mac: [u8; 6],
+}
+
+/// A packet that has a way, and has not been touched yet.
+#[derive(Clone, Copy, Debug)]
+struct Leaving {
+    index: u8,
+    way: Rewrite,
+    change: Change,
+}
+
+/// How a packet of the burst goes on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Exit {
+    /// One packet at a time.
+    #[default]
+    Special,
+    /// From this port.
+    Port(u16),
+}
+
+impl Lanes {
+    pub(super) fn new() -> Box<Self> {
+        Box::new(Self {
+            packets: [Lane::plain(Regular::NONE, 0); LANES],
+            exits: [Exit::Special; LANES],
+            outward: ArrayVec::new(),
+            probes: ArrayVec::new(),
+            inward: ArrayVec::new(),
+            tunnels: ArrayVec::new(),
+            tables: TableStage {
+                vrfs: [VrfId::PROVIDER; 3 * LANES],
+                addresses: [Ipv4Addr::UNSPECIFIED; 3 * LANES],
+                leaves: [PackedLeaf::NONE; 3 * LANES],
+                ways: [None; LANES],
+                hashes: [0; LANES],
+            },
+        })
+    }
+}
+
+impl Worker {
+    /// Sends the regular packets of a burst on their way; the others stay in it, in order.
+    pub(super) fn forward_burst(&mut self, burst: &mut Burst, port: u16) {
+        // Always there: it is put back below.
+        let Some(mut lanes) = self.lanes.take() else {
+            return;
+        };
+        self.classify(&mut lanes, burst, port);
+        if !lanes.outward.is_empty() {
+            self.outward(&mut lanes, burst);
+        }
+        if !lanes.inward.is_empty() {
+            self.inward(&mut lanes, burst);
+        }
+        if !lanes.tunnels.is_empty() {
+            self.encapsulate_burst(&mut lanes, burst);
+        }
+        self.emit(&lanes, burst, port);
+        self.lanes = Some(lanes);
+    }
+
+    /// Rewrites a packet that leaves by a wire as it is, and puts one that goes into a tunnel aside
+    /// until its wire is known.
+    #[inline(always)]
+    fn leave(&self, lanes: &mut Lanes, burst: &mut Burst, leaving: Leaving) {
+        let Leaving { index, way, change } = leaving;
+        let index = usize::from(index);
+        let lane = &lanes.packets[index];
+        let octets = lane.ip.total_len;
+        let Some(mbuf) = burst.get_mut(index).filter(|_| octets <= way.mtu()) else {
+            return;
+        };
+        if way.kind() == RewriteKind::Tunnel {
+            // As many packets as there is room for.
+            let _ = lanes.tunnels.try_push(leaving);
+        } else if lane.write(mbuf, &change, way.header_v4()) {
+            lanes.exits[index] = Exit::Port(way.port());
+            self.count_sent(&way, octets);
+            self.count_left(lane);
+        }
+    }
+
+    /// Counts what a packet that is on its way was to the segment it came from.
+    #[inline(always)]
+    fn count_left(&self, lane: &Lane) {
+        if lane.is_outward()
+            && let Some(segment) = self.snapshot.tunnels.segment(lane.segment)
+        {
+            segment.traffic[self.id.index()].received(lane.ip.total_len.into());
+        }
+    }
+
+    #[inline(always)]
+    fn count_sent(&self, way: &Rewrite, octets: u16) {
+        if let Some(uplink) = self.snapshot.uplink(way.interface()) {
+            uplink.traffic[self.id.index()].sent(octets.into());
+        }
+    }
+
+    /// Puts what is ready into the transmit queues.
+    fn emit(&mut self, lanes: &Lanes, burst: &mut Burst, port: u16) {
+        let (mut packets, mut octets) = (0, 0);
+        let (output, counters) = (&mut self.output, &self.counters);
+        let mut special = Burst::new();
+        for ((mbuf, exit), lane) in burst.drain().zip(&lanes.exits).zip(&lanes.packets) {
+            match exit {
+                Exit::Port(port) => {
+                    packets += 1;
+                    octets += u64::from(lane.received);
+                    queue(output, *port, mbuf, counters);
+                }
+                Exit::Special => {
+                    // There is room for the whole burst.
+                    let _ = special.push(mbuf);
+                }
+            }
+        }
+        *burst = special;
+        if packets > 0
+            && let Some(interface) = self.snapshot.uplink_of_port(port)
+            && let Some(uplink) = self.snapshot.uplink(interface)
+        {
+            uplink.traffic[self.id.index()].received_many(packets, octets);
+        }
+    }
+}
+
+impl Lane {
+    /// A packet from an uplink, as it is.
+    #[inline(always)]
+    const fn plain(ip: Regular, hash: u32) -> Self {
+        Self {
+            ip,
+            at: ETHERNET as u16,
+            received: ip.total_len,
+            hash,
+            vrf: VrfId::PROVIDER,
+            segment: SegmentId::new(0),
+            vtep: 0,
+            mac: [0; 6],
+        }
+    }
+
+    /// Whether the packet came out of a tunnel.
+    #[inline(always)]
+    const fn is_outward(&self) -> bool {
+        self.at as usize > ETHERNET
+    }
+
+    /// Makes the packet what it leaves as: cut to its own octets, changed, behind an Ethernet header.
+    /// `false`, and nothing happens, if it is not as it was read.
+    #[inline(always)]
+    fn write(&self, mbuf: &mut Mbuf, change: &Change, header: [u8; ETHERNET]) -> bool {
+        let front = usize::from(self.at).saturating_sub(ETHERNET);
+        if !mbuf.crop(front, ETHERNET + usize::from(self.ip.total_len)) {
+            return false;
+        }
+        match mbuf.data_mut().split_first_chunk_mut() {
+            Some((room, packet)) => {
+                *room = header;
+                change.apply(packet, self.ip.protocol)
+            }
+            None => false,
+        }
+    }
+}
+
+#[inline(always)]
+fn queue(output: &mut Output, port: u16, mbuf: Mbuf, counters: &WorkerCounters) {
+    output.queue(port, mbuf, counters);
+}
+
+/// A packet's key as the NAT engine wants it.
+#[inline(always)]
+fn nat_key(ip: &Regular) -> FlowKey {
+    FlowKey {
+        src: SocketAddrV4::new(Ipv4Addr::from_bits(ip.src), ip.sport),
+        dst: SocketAddrV4::new(Ipv4Addr::from_bits(ip.dst), ip.dport),
+        protocol: IpProtocol(ip.protocol),
+    }
+}
+
+/// What the NAT engine follows of a TCP connection.
+#[inline(always)]
+fn segment_of(ip: &Regular) -> TcpSegment {
+    TcpSegment {
+        flags: ip.tcp_flags,
+        seq: ip.seq,
+        ack: ip.ack,
+        len: ip.tcp_len,
+    }
+}
+
+/// What is to be changed in a packet besides its time to live.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Change {
+    Nothing,
+    Side(Side, Translation),
+}
+
+impl Change {
+    /// What a packet without state becomes: a floating IP's.
+    fn stateless(side: Side, ip: &Regular, address: u32) -> Self {
+        let (old, port) = match side {
+            Side::Source => (ip.src, ip.sport),
+            Side::Destination => (ip.dst, ip.dport),
+        };
+        let halves = |address: u32| (address >> 16) + (address & 0xffff);
+        let ip_delta = halves(!old) + halves(address);
+        Self::Side(
+            side,
+            Translation {
+                address,
+                port,
+                ip_delta,
+                l4_delta: ip_delta,
+            },
+        )
+    }
+
+    /// Carries it out, and takes one from the time to live, in a packet that begins with its IP
+    /// header. Nothing fails: the packet was read before.
+    #[inline(always)]
+    fn apply(&self, packet: &mut [u8], protocol: u8) -> bool {
+        match self {
+            Self::Nothing => regular::forward(packet),
+            Self::Side(side, to) => regular::translate(packet, protocol, *side, to),
+        }
+    }
+}
+
+/// What a session makes of a packet.
+#[inline(always)]
+fn translation(hit: &sekisho_nat::Hit) -> Translation {
+    Translation {
+        address: hit.address,
+        port: hit.port,
+        ip_delta: hit.ip_delta,
+        l4_delta: hit.l4_delta,
+    }
+}

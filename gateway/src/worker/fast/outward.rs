@@ -1,0 +1,149 @@
+//! What came out of a tunnel, from its tenant to wherever it goes.
+
+use std::net::Ipv4Addr;
+
+use sekisho_dpdk::Burst;
+use sekisho_fib::{Leaf, PackedLeaf, Rewrite, RewriteKind};
+use sekisho_nat::SnatTarget;
+use sekisho_packet::regular::Side;
+use sekisho_types::{InterfaceId, VrfId};
+
+use super::{Change, Lane, Lanes, Leaving, nat_key, segment_of, translation};
+use crate::tunnel_table::TunnelSegment;
+use crate::worker::Worker;
+
+impl Worker {
+    /// Runs the packets that came out of tunnels.
+    pub(super) fn outward(&mut self, lanes: &mut Lanes, burst: &mut Burst) {
+        let count = lanes.outward.len();
+        self.look_up_outward(lanes);
+        for probe in &lanes.probes {
+            self.nat.prefetch(probe);
+        }
+        let now = self.nat_now();
+        for place in 0..count {
+            let lane = lanes.packets[usize::from(lanes.outward[place])];
+            let source = lanes.tables.leaves[place];
+            let crosses =
+                lanes.tables.leaves[count + place].unpack() == Leaf::LookupVrf(VrfId::PROVIDER);
+            let way = lanes.tables.ways[place].and_then(|way| self.reader.rewrite(way));
+            let (Some(way), true) = (way, self.lives_there(&lane, source)) else {
+                continue;
+            };
+            let Some(segment) = self.snapshot.tunnels.segment(lane.segment) else {
+                continue;
+            };
+            if lane.ip.total_len > way.mtu() {
+                continue;
+            }
+            let change = if !crosses {
+                Change::Nothing
+            } else if segment.nat.stateful
+                && let Some(hit) = self.nat.hit_outbound(
+                    now,
+                    &lanes.probes[place],
+                    &segment_of(&lane.ip),
+                    egress(&way),
+                )
+            {
+                Change::Side(Side::Source, translation(&hit))
+            } else {
+                match self.without_session(segment, &lane) {
+                    Some(change) => change,
+                    None => continue,
+                }
+            };
+            let index = lanes.outward[place];
+            self.leave(lanes, burst, Leaving { index, way, change });
+        }
+    }
+
+    /// Looks up each packet's source and destination in its tenant, and the destination in the
+    /// provider VRF, where most go.
+    fn look_up_outward(&self, lanes: &mut Lanes) {
+        let count = lanes.outward.len();
+        let tables = &mut lanes.tables;
+        for (place, &index) in lanes.outward.iter().enumerate() {
+            let lane = &lanes.packets[usize::from(index)];
+            let destination = Ipv4Addr::from_bits(lane.ip.dst);
+            tables.vrfs[place] = lane.vrf;
+            tables.addresses[place] = Ipv4Addr::from_bits(lane.ip.src);
+            tables.vrfs[count + place] = lane.vrf;
+            tables.addresses[count + place] = destination;
+            tables.vrfs[2 * count + place] = VrfId::PROVIDER;
+            tables.addresses[2 * count + place] = destination;
+            tables.hashes[place] = lane.hash;
+        }
+        let all = 3 * count;
+        self.reader.lookup_batch_mixed(
+            &tables.vrfs[..all],
+            &tables.addresses[..all],
+            &mut tables.leaves[..all],
+        );
+        let crossing = PackedLeaf::from(Leaf::LookupVrf(VrfId::PROVIDER));
+        let mut leaves = [PackedLeaf::NONE; super::LANES];
+        for place in 0..count {
+            let own = tables.leaves[count + place];
+            leaves[place] = if own == crossing {
+                tables.leaves[2 * count + place]
+            } else {
+                own
+            };
+            if let Some(source) = tables.leaves[place].adjacency() {
+                self.reader.prefetch_adjacency(source);
+            }
+        }
+        self.reader.select_batch(
+            &leaves[..count],
+            &tables.hashes[..count],
+            &mut tables.ways[..count],
+        );
+    }
+
+    /// Whether the source is the endpoint that is known to live where the packet came from (BCP 38).
+    #[inline(always)]
+    fn lives_there(&self, lane: &Lane, source: PackedLeaf) -> bool {
+        let Some(known) = source.adjacency().and_then(|id| self.reader.rewrite(id)) else {
+            return false;
+        };
+        let [a, b, c, d, e, f, ..] = known.header_v4();
+        (known.kind() == RewriteKind::Tunnel)
+            & (known.segment() == lane.segment)
+            & ([a, b, c, d, e, f] == lane.mac)
+            & (known.address_v4().map(Ipv4Addr::to_bits) == Some(lane.vtep))
+    }
+
+    /// What becomes of a packet that has no session, if it needs none.
+    #[inline(never)]
+    fn without_session(&self, segment: &TunnelSegment, lane: &Lane) -> Option<Change> {
+        let nat = segment.nat;
+        let policy = &self.snapshot.nat;
+        let source = Ipv4Addr::from_bits(lane.ip.src);
+        if nat.stateful {
+            let key = nat_key(&lane.ip);
+            if policy.scope(lane.vrf, key.src, key.protocol) == sekisho_nat::Scope::Stateful {
+                return None;
+            }
+        }
+        if nat.floating
+            && let Some(outside) = policy.floating_out(lane.vrf, source)
+        {
+            return Some(Change::stateless(Side::Source, &lane.ip, outside.to_bits()));
+        }
+        let exempt = || {
+            let rule = policy.snat(lane.vrf, source);
+            rule.is_some_and(|rule| rule.target == SnatTarget::NoNat)
+        };
+        let advertised = segment.advertise && segment.prefix.contains(source);
+        (advertised || nat.exempt && exempt()).then_some(Change::Nothing)
+    }
+}
+
+/// The uplink a packet leaves by.
+#[inline(always)]
+fn egress(way: &Rewrite) -> InterfaceId {
+    match way.kind() {
+        RewriteKind::Ethernet => way.interface(),
+        RewriteKind::Tunnel => InterfaceId::new(u16::MAX),
+    }
+}
