@@ -69,6 +69,7 @@ impl<'a> Drive<'a> {
             let rounds = self.packets.div_ceil(self.burst * self.ahead);
             let packets = (rounds * self.burst * self.ahead) as f64;
             let before = self.world.counters.transmitted.get();
+            let mut typical: Vec<u64> = Vec::with_capacity(rounds * self.ahead);
             let (mut pipeline, start) = (0, rdtsc());
             for _ in 0..rounds {
                 for burst in &mut bursts {
@@ -94,7 +95,9 @@ impl<'a> Drive<'a> {
                     self.world.worker.begin_turn(now);
                     let fed = rdtsc();
                     self.world.worker.feed(burst, self.port);
-                    pipeline += rdtsc() - fed;
+                    let spent = rdtsc() - fed;
+                    typical.push(spent);
+                    pipeline += spent;
                     self.world.worker.end_turn();
                     for queue in &mut self.world.sent {
                         if queue.receive(burst) > 0 {
@@ -104,11 +107,21 @@ impl<'a> Drive<'a> {
                 }
             }
             let whole = rdtsc() - start;
+            if let Some(clocks) = self.world.worker.stage_clocks() {
+                for (stage, clocks) in clocks.medians() {
+                    eprintln!("    {stage:?} {:.1}", f64::from(clocks) / self.burst as f64);
+                }
+            }
             let left = (self.world.counters.transmitted.get() - before) as f64;
             ensure!(
                 left == packets,
                 "{left} of {packets} packets were forwarded; dropped: {}",
                 self.world.drops()
+            );
+            typical.sort_unstable();
+            eprintln!(
+                "typical {:.1}",
+                typical[typical.len() / 2] as f64 / self.burst as f64
             );
             if repetition > 0 {
                 clocks.pipeline.push(pipeline as f64 / packets);

@@ -18,13 +18,12 @@ struct Both {
 
 /// Measures both ways.
 pub(crate) fn run(options: &Options, report: &mut Report) -> Result<()> {
-    let sizes: &[u32] = if options.quick {
-        &[1_000, 100_000]
-    } else {
-        &[1_000, 100_000, 1_000_000, 4_000_000, 16_000_000]
-    };
-    for mix in Mix::ALL {
-        for &sessions in sizes {
+    let sizes = options.sizes(
+        &[1_000, 100_000],
+        &[1_000, 100_000, 1_000_000, 4_000_000, 16_000_000],
+    );
+    for mix in options.mixes() {
+        for &sessions in &sizes {
             let (burst, sequential) = (options.burst, options.sequential);
             let repetitions = options.repetitions();
             let both = rig::on_worker(options.cpu, move |eal| {

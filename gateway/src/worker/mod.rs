@@ -45,6 +45,7 @@ use crate::counters::WorkerCounters;
 use crate::drops::DropReason;
 use crate::snapshot::Snapshot;
 
+pub use self::fast::{Stage, StageClocks};
 pub use self::forward::TUNNEL_OVERHEAD;
 
 /// Most packets taken from one ring in one turn.

@@ -9,7 +9,7 @@ use sekisho_nat::Probe;
 use sekisho_packet::regular::Side;
 use sekisho_types::VrfId;
 
-use super::{Change, LANES, Lanes, Leaving, nat_key, segment_of, translation};
+use super::{Change, LANES, Lanes, Leaving, Stage, nat_key, segment_of, translation};
 use crate::worker::Worker;
 
 /// A packet with its way found so far: the table, the address to look up in it, and what changes.
@@ -24,8 +24,11 @@ impl Worker {
     /// Runs the packets that came from uplinks.
     pub(super) fn inward(&mut self, lanes: &mut Lanes, burst: &mut Burst) {
         self.look_up_inward(lanes);
+        lanes.clocks.end(Stage::InwardTables);
         let entering = self.enter_burst(lanes);
+        lanes.clocks.end(Stage::InwardSessions);
         self.leave_burst(&entering, lanes, burst);
+        lanes.clocks.end(Stage::InwardLeave);
     }
 
     /// Looks up each packet's destination and source in the provider VRF.

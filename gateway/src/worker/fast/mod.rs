@@ -18,6 +18,7 @@ mod classify;
 mod encapsulate;
 mod inward;
 mod outward;
+mod stages;
 
 use arrayvec::ArrayVec;
 use sekisho_dpdk::{Burst, Mbuf};
@@ -28,6 +29,7 @@ use sekisho_packet::regular::{self, Side, Translation};
 use sekisho_types::{IpProtocol, SegmentId, VrfId};
 use std::net::{Ipv4Addr, SocketAddrV4};
 
+pub use self::stages::{Stage, StageClocks};
 use super::Worker;
 use super::output::Output;
 use crate::counters::WorkerCounters;
@@ -49,6 +51,7 @@ pub(super) struct Lanes {
     /// Which go into a tunnel.
     tunnels: ArrayVec<Leaving, LANES>,
     tables: TableStage,
+    clocks: StageClocks,
 }
 
 /// Room for looking up what a burst goes by.
@@ -110,6 +113,7 @@ impl Lanes {
                 ways: [None; LANES],
                 hashes: [0; LANES],
             },
+            clocks: StageClocks::default(),
         })
     }
 }
@@ -121,7 +125,9 @@ impl Worker {
         let Some(mut lanes) = self.lanes.take() else {
             return;
         };
+        lanes.clocks.begin();
         self.classify(&mut lanes, burst, port);
+        lanes.clocks.end(Stage::Classify);
         if !lanes.outward.is_empty() {
             self.outward(&mut lanes, burst);
         }
@@ -130,9 +136,16 @@ impl Worker {
         }
         if !lanes.tunnels.is_empty() {
             self.encapsulate_burst(&mut lanes, burst);
+            lanes.clocks.end(Stage::Encapsulate);
         }
         self.emit(&lanes, burst, port);
+        lanes.clocks.end(Stage::Emit);
         self.lanes = Some(lanes);
+    }
+
+    /// Where the clocks of the latest bursts went.
+    pub fn stage_clocks(&self) -> Option<&StageClocks> {
+        self.lanes.as_ref().map(|lanes| &lanes.clocks)
     }
 
     /// Rewrites a packet that leaves by a wire as it is, and puts one that goes into a tunnel aside

@@ -8,7 +8,7 @@ use sekisho_nat::SnatTarget;
 use sekisho_packet::regular::Side;
 use sekisho_types::{InterfaceId, VrfId};
 
-use super::{Change, Lane, Lanes, Leaving, nat_key, segment_of, translation};
+use super::{Change, Lane, Lanes, Leaving, Stage, nat_key, segment_of, translation};
 use crate::tunnel_table::TunnelSegment;
 use crate::worker::Worker;
 
@@ -17,9 +17,11 @@ impl Worker {
     pub(super) fn outward(&mut self, lanes: &mut Lanes, burst: &mut Burst) {
         let count = lanes.outward.len();
         self.look_up_outward(lanes);
+        lanes.clocks.end(Stage::OutwardTables);
         for probe in &lanes.probes {
             self.nat.prefetch(probe);
         }
+        lanes.clocks.end(Stage::OutwardPrefetch);
         let now = self.nat_now();
         for place in 0..count {
             let lane = lanes.packets[usize::from(lanes.outward[place])];
@@ -56,6 +58,7 @@ impl Worker {
             let index = lanes.outward[place];
             self.leave(lanes, burst, Leaving { index, way, change });
         }
+        lanes.clocks.end(Stage::OutwardSessions);
     }
 
     /// Looks up each packet's source and destination in its tenant, and the destination in the
