@@ -203,6 +203,20 @@ impl Mbuf {
         prefetch(first_octet(self.raw()).wrapping_offset(offset));
     }
 
+    /// [`Self::prefetch_at`] of octets that will be written.
+    #[inline(always)]
+    pub fn prefetch_write_at(&self, offset: isize) {
+        let address = first_octet(self.raw()).wrapping_offset(offset);
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: a hint; any address is allowed.
+        unsafe {
+            use core::arch::x86_64::{_MM_HINT_ET0, _mm_prefetch};
+            _mm_prefetch::<_MM_HINT_ET0>(address.cast());
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        let _ = address;
+    }
+
     /// The last buffer of the chain.
     fn last_raw(&self) -> NonNull<sys::rte_mbuf> {
         let mut last = self.0;

@@ -136,6 +136,13 @@ impl TrafficCounters {
         self.rx_bytes.add(bytes);
     }
 
+    /// Counts `packets` packets of `bytes` octets together that were sent.
+    #[inline]
+    pub fn sent_many(&self, packets: u64, bytes: u64) {
+        self.tx_packets.add(packets);
+        self.tx_bytes.add(bytes);
+    }
+
     /// Counts a packet of `bytes` octets that was sent.
     #[inline]
     pub fn sent(&self, bytes: usize) {

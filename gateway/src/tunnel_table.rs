@@ -95,13 +95,20 @@ impl TunnelTable {
         table
     }
 
-    /// The segment with that VNI, if that VTEP may send for it.
-    #[inline]
-    pub fn find(&self, vni: u32, vtep: u32) -> Option<&TunnelSegment> {
-        let segment = self.segments.get(self.by_vni.get(vni)?)?;
+    /// The segment with that VNI, if that VTEP may send for it, and its place in the table.
+    #[inline(always)]
+    pub fn find(&self, vni: u32, vtep: u32) -> Option<(u16, &TunnelSegment)> {
+        let place = self.by_vni.get(vni)?;
+        let segment = self.segments.get(place)?;
         let vtep = self.vteps.get(vtep)?;
         let word = self.members.get(segment.row as usize + vtep / 64)?;
-        (word >> (vtep % 64) & 1 == 1).then_some(segment)
+        (word >> (vtep % 64) & 1 == 1).then_some((place as u16, segment))
+    }
+
+    /// The segment at a place [`Self::find`] told of the same table.
+    #[inline(always)]
+    pub fn at(&self, place: u16) -> Option<&TunnelSegment> {
+        self.segments.get(usize::from(place))
     }
 
     /// The segment with that number.
@@ -198,8 +205,8 @@ mod tests {
             Some(segment(6, &many)),
         ];
         let table = TunnelTable::new(&segments, |_| TenantNat::default());
-        assert_eq!(table.find(5, 2).unwrap().id, SegmentId::new(0));
-        assert_eq!(table.find(6, 299).unwrap().id, SegmentId::new(2));
+        assert_eq!(table.find(5, 2).unwrap().1.id, SegmentId::new(0));
+        assert_eq!(table.find(6, 299).unwrap().1.id, SegmentId::new(2));
         assert!(table.find(5, 299).is_some());
         assert!(table.find(6, 2).is_none());
         assert!(table.find(5, 100).is_none());

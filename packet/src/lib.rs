@@ -35,6 +35,7 @@ pub mod options;
 pub mod regular;
 pub mod rewrite;
 pub mod tcp;
+pub mod tunnel;
 pub mod udp;
 pub mod vxlan;
 

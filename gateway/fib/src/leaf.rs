@@ -80,6 +80,13 @@ impl From<PackedLeaf> for Leaf {
     }
 }
 
+impl Leaf {
+    /// As batches have it.
+    pub const fn packed(self) -> PackedLeaf {
+        PackedLeaf(self.pack())
+    }
+}
+
 impl From<Leaf> for PackedLeaf {
     #[inline]
     fn from(leaf: Leaf) -> Self {

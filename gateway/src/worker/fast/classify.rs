@@ -7,7 +7,7 @@ use sekisho_types::{IpProtocol, MacAddr};
 
 use super::{ETHERNET, Exit, Lane, Lanes, nat_key};
 use crate::snapshot::Underlay;
-use crate::tunnel_table::{TunnelSegment, TunnelTable};
+use crate::tunnel_table::TunnelTable;
 use crate::worker::Worker;
 
 /// Octets of outer headers behind the Ethernet header, without options.
@@ -26,19 +26,11 @@ struct Port<'a> {
 }
 
 /// What a frame is.
-enum Frame<'a> {
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Frame {
     Special,
-    Plain(Regular),
-    Tunnel(Tunnel<'a>),
-}
-
-/// A regular packet out of a tunnel of ours.
-struct Tunnel<'a> {
-    outer_len: u16,
-    vtep: u32,
-    source: [u8; 6],
-    segment: &'a TunnelSegment,
-    inner: Regular,
+    Plain,
+    Tunnel,
 }
 
 impl Worker {
@@ -62,36 +54,25 @@ impl Worker {
             tunnels: &self.snapshot.tunnels,
         };
         for (index, (mbuf, lane)) in burst.iter().zip(&mut lanes.packets).enumerate() {
-            match port.read(mbuf) {
+            match port.read(mbuf, lane) {
                 Frame::Special => {}
-                Frame::Plain(ip) => {
-                    *lane = Lane::plain(ip, ip.flow().hash(self.seed));
+                Frame::Plain => {
                     let _ = lanes.inward.try_push(index as u8);
                 }
-                Frame::Tunnel(tunnel) => {
-                    let (ip, segment) = (tunnel.inner, tunnel.segment);
-                    *lane = Lane {
-                        ip,
-                        at: (INNER + ETHERNET) as u16,
-                        received: tunnel.outer_len,
-                        hash: ip.flow().hash(self.seed),
-                        vrf: segment.vrf,
-                        segment: segment.id,
-                        vtep: tunnel.vtep,
-                        mac: tunnel.source,
-                    };
-                    let probe = self.nat.probe_outbound(segment.vrf, &nat_key(&ip));
+                Frame::Tunnel => {
+                    let probe = self.nat.probe_outbound(lane.vrf, &nat_key(&lane.ip));
                     let _ = lanes.outward.try_push(index as u8);
                     let _ = lanes.probes.try_push(probe);
                 }
             }
+            lane.hash = lane.ip.flow().hash(self.seed);
         }
     }
 }
 
 impl Port<'_> {
     #[inline(always)]
-    fn read(&self, mbuf: &Mbuf) -> Frame<'_> {
+    fn read(&self, mbuf: &Mbuf, lane: &mut Lane) -> Frame {
         let frame = mbuf.data();
         let Some((header, packet)) = frame.split_first_chunk::<ETHERNET>() else {
             return Frame::Special;
@@ -100,22 +81,29 @@ impl Port<'_> {
         let Some(ip) = Regular::read(packet).filter(|_| for_us & mbuf.is_contiguous()) else {
             return Frame::Special;
         };
+        lane.received = ip.total_len;
         match &self.underlay {
             Some(underlay)
                 if (ip.dst == underlay.address.to_bits())
                     & (ip.dport == underlay.vxlan_port)
                     & ip.is_udp() =>
             {
-                self.tunnel(frame, &ip)
-                    .map_or(Frame::Special, Frame::Tunnel)
+                match self.tunnel(frame, &ip, lane) {
+                    Some(()) => Frame::Tunnel,
+                    None => Frame::Special,
+                }
             }
-            _ => Frame::Plain(ip),
+            _ => {
+                lane.at = ETHERNET as u16;
+                lane.ip = ip;
+                Frame::Plain
+            }
         }
     }
 
     /// Only what is exactly a configured tunnel is taken for one.
     #[inline(always)]
-    fn tunnel(&self, frame: &[u8], outer: &Regular) -> Option<Tunnel<'_>> {
+    fn tunnel(&self, frame: &[u8], outer: &Regular, lane: &mut Lane) -> Option<()> {
         let frame = frame.get(..ETHERNET + usize::from(outer.total_len))?;
         let (headers, inner) = frame.split_first_chunk::<{ INNER + ETHERNET }>()?;
         let word = |at: usize| u16::from_be_bytes([headers[at], headers[at + 1]]);
@@ -123,7 +111,7 @@ impl Port<'_> {
         let checksum = word(ETHERNET + 26);
         let vni = u32::from_be_bytes([0, headers[46], headers[47], headers[48]]);
         let sound = (udp_len == outer.total_len - 20) & (headers[42] & VNI_VALID != 0);
-        let segment = self.tunnels.find(vni, outer.src)?;
+        let (place, segment) = self.tunnels.find(vni, outer.src)?;
         let (_, inner_header) = headers.split_last_chunk::<ETHERNET>()?;
         let inner = Regular::read(inner)?;
         let for_us = is_ipv4_for(inner_header, segment.mac);
@@ -134,13 +122,14 @@ impl Port<'_> {
             return None;
         }
         let [_, _, _, _, _, _, a, b, c, d, e, f, _, _] = *inner_header;
-        Some(Tunnel {
-            outer_len: outer.total_len,
-            vtep: outer.src,
-            source: [a, b, c, d, e, f],
-            segment,
-            inner,
-        })
+        lane.ip = inner;
+        lane.at = (INNER + ETHERNET) as u16;
+        lane.vrf = segment.vrf;
+        lane.segment = segment.id;
+        lane.place = place;
+        lane.vtep = outer.src;
+        lane.mac = [a, b, c, d, e, f];
+        Some(())
     }
 }
 

@@ -3,12 +3,12 @@
 use std::net::Ipv4Addr;
 
 use sekisho_dpdk::Burst;
-use sekisho_fib::RewriteKind;
-use sekisho_packet::build::VxlanEncap;
-use sekisho_packet::{ecn, flow};
-use sekisho_types::{MacAddr, VrfId};
+use sekisho_fib::{Rewrite, RewriteKind};
+use sekisho_packet::flow;
+use sekisho_packet::tunnel::VxlanTemplate;
+use sekisho_types::VrfId;
 
-use super::{ETHERNET, Exit, Lanes};
+use super::{ETHERNET, Exit, LANES, Lane, Lanes, Stage};
 use crate::worker::Worker;
 use crate::worker::forward::{DSCP, TUNNEL_OVERHEAD, TUNNEL_TTL};
 
@@ -16,16 +16,63 @@ use crate::worker::forward::{DSCP, TUNNEL_OVERHEAD, TUNNEL_TTL};
 const OVERHEAD: usize = TUNNEL_OVERHEAD as usize;
 
 impl Worker {
-    /// Puts the outer headers before the inner frames of a burst.
+    /// Rewrites the packets of a burst that go into tunnels, and puts the outer headers before them.
     pub(super) fn encapsulate_burst(&mut self, lanes: &mut Lanes, burst: &mut Burst) {
         let Some(underlay) = self.snapshot.underlay else {
             return;
         };
+        self.look_up_vteps(lanes);
+        lanes.clocks.end(Stage::TunnelTables);
+        let template = VxlanTemplate::new(underlay.address, underlay.vxlan_port, TUNNEL_TTL, DSCP);
+        for (place, leaving) in lanes.tunnels.iter().enumerate() {
+            let at = usize::from(leaving.index) % LANES;
+            let lane = &lanes.packets[at];
+            let vtep = lanes.tables.addresses[place];
+            let Some(way) = self.reader.rewrite(leaving.way) else {
+                continue;
+            };
+            let Some(wire) = lanes.tables.ways[place].and_then(|wire| self.reader.rewrite(wire))
+            else {
+                continue;
+            };
+            let Some(mbuf) = burst.get_mut(at) else {
+                continue;
+            };
+            let room = mbuf.headroom() + usize::from(lane.at) - ETHERNET;
+            // The endpoint may have moved since its VTEP was looked up.
+            let same = way.address_v4() == Some(vtep);
+            let fits = lane.outer_len() <= wire.mtu() && room >= OVERHEAD;
+            let plain = wire.kind() == RewriteKind::Ethernet;
+            if !(same & fits & plain) || !lane.write(mbuf, &leaving.change, way.header_v4()) {
+                continue;
+            }
+            // There is room: it was looked for before the packet was touched.
+            if let Some(room) = mbuf.prepend(OVERHEAD).and_then(<[u8]>::first_chunk_mut) {
+                template.write(
+                    room,
+                    wire.header_v4(),
+                    vtep,
+                    way.vni(),
+                    flow::tunnel_source_port(lane.hash),
+                    lane.ip.total_len + ETHERNET as u16,
+                    lane.ip.tos,
+                );
+            }
+            lanes.exits[at] = Exit::Port(wire.port());
+            self.count_encapsulated(&way, lane);
+            self.count_sent(&mut lanes.sent, &wire, lane.outer_len());
+        }
+    }
+
+    /// Looks up the wires to the VTEPs.
+    fn look_up_vteps(&self, lanes: &mut Lanes) {
         let count = lanes.tunnels.len();
         let tables = &mut lanes.tables;
         for (place, leaving) in lanes.tunnels.iter().enumerate() {
-            tables.addresses[place] = leaving.way.address_v4().unwrap_or(Ipv4Addr::UNSPECIFIED);
-            tables.hashes[place] = lanes.packets[usize::from(leaving.index)].hash;
+            let way = self.reader.rewrite(leaving.way);
+            let vtep = way.and_then(|way| way.address_v4());
+            tables.addresses[place] = vtep.unwrap_or(Ipv4Addr::UNSPECIFIED);
+            tables.hashes[place] = lanes.packets[usize::from(leaving.index) % LANES].hash;
         }
         self.reader.lookup_batch(
             VrfId::PROVIDER,
@@ -37,45 +84,21 @@ impl Worker {
             &tables.hashes[..count],
             &mut tables.ways[..count],
         );
-        for (place, leaving) in lanes.tunnels.iter().enumerate() {
-            let (index, way) = (usize::from(leaving.index), &leaving.way);
-            let lane = &lanes.packets[index];
-            let wire = lanes.tables.ways[place].and_then(|wire| self.reader.rewrite(wire));
-            let wire = wire.filter(|wire| wire.kind() == RewriteKind::Ethernet);
-            let (Some(wire), Some(mbuf)) = (wire, burst.get_mut(index)) else {
-                continue;
-            };
-            let inner_len = ETHERNET + usize::from(lane.ip.total_len);
-            let outer_len = OVERHEAD - ETHERNET + inner_len;
-            let room = mbuf.headroom() + usize::from(lane.at) - ETHERNET;
-            let fits = outer_len <= usize::from(wire.mtu()) && room >= OVERHEAD;
-            if !fits || !lane.write(mbuf, &leaving.change, way.header_v4()) {
-                continue;
-            }
-            let [a, b, c, d, e, f, g, h, i, j, k, l, ..] = wire.header_v4();
-            let encap = VxlanEncap {
-                dst_mac: MacAddr::new([a, b, c, d, e, f]),
-                src_mac: MacAddr::new([g, h, i, j, k, l]),
-                src: underlay.address,
-                dst: lanes.tables.addresses[place],
-                src_port: flow::tunnel_source_port(lane.hash),
-                dst_port: underlay.vxlan_port,
-                vni: way.vni(),
-                tos: ecn::encapsulate(lane.ip.tos, DSCP),
-                ttl: TUNNEL_TTL,
-            };
-            // There is room: both were checked before the packet was touched.
-            if let Some(room) = mbuf.prepend(OVERHEAD)
-                && let Some(room) = room.first_chunk_mut()
-            {
-                let _ = encap.write(room, inner_len);
-            }
-            lanes.exits[index] = Exit::Port(wire.port());
-            if let Some(segment) = self.snapshot.tunnels.segment(way.segment()) {
-                segment.traffic[self.id.index()].sent(lane.ip.total_len.into());
-            }
-            self.count_left(lane);
-            self.count_sent(&wire, outer_len as u16);
+    }
+
+    #[inline(always)]
+    fn count_encapsulated(&self, way: &Rewrite, lane: &Lane) {
+        if let Some(segment) = self.snapshot.tunnels.segment(way.segment()) {
+            segment.traffic[self.id.index()].sent(lane.ip.total_len.into());
         }
+        self.count_left(lane);
+    }
+}
+
+impl Lane {
+    /// Octets of the outer IP packet.
+    #[inline(always)]
+    const fn outer_len(&self) -> u16 {
+        self.ip.total_len.saturating_add(TUNNEL_OVERHEAD)
     }
 }

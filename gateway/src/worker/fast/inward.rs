@@ -9,7 +9,7 @@ use sekisho_nat::Probe;
 use sekisho_packet::regular::Side;
 use sekisho_types::VrfId;
 
-use super::{Change, LANES, Lanes, Leaving, Stage, nat_key, segment_of, translation};
+use super::{Change, LANES, Lanes, Stage, nat_key, segment_of, translation};
 use crate::worker::Worker;
 
 /// A packet with its way found so far: the table, the address to look up in it, and what changes.
@@ -155,7 +155,7 @@ impl Worker {
             *hash = lanes.packets[usize::from(packet.index)].hash;
             if let Some(mbuf) = burst.get(usize::from(packet.index)) {
                 // Where the outer headers of a tunnel will go.
-                mbuf.prefetch_at(-50);
+                mbuf.prefetch_write_at(-50);
             }
         }
         let tables = &mut lanes.tables;
@@ -165,9 +165,10 @@ impl Worker {
             &mut tables.ways[..count],
         );
         for (place, packet) in entering.iter().enumerate() {
-            if let Some(way) = lanes.tables.ways[place].and_then(|way| self.reader.rewrite(way)) {
-                let &Entering { index, change, .. } = packet;
-                self.leave(lanes, burst, Leaving { index, way, change });
+            if let Some(id) = lanes.tables.ways[place]
+                && let Some(way) = self.reader.rewrite(id)
+            {
+                self.leave(lanes, burst, packet.index, (id, &way), &packet.change);
             }
         }
     }

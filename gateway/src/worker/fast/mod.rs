@@ -26,7 +26,7 @@ use sekisho_fib::{AdjacencyId, PackedLeaf, Rewrite, RewriteKind};
 use sekisho_nat::{FlowKey, Probe, TcpSegment};
 use sekisho_packet::Regular;
 use sekisho_packet::regular::{self, Side, Translation};
-use sekisho_types::{IpProtocol, SegmentId, VrfId};
+use sekisho_types::{InterfaceId, IpProtocol, SegmentId, VrfId};
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 pub use self::stages::{Stage, StageClocks};
@@ -51,6 +51,7 @@ pub(super) struct Lanes {
     /// Which go into a tunnel.
     tunnels: ArrayVec<Leaving, LANES>,
     tables: TableStage,
+    sent: Sent,
     clocks: StageClocks,
 }
 
@@ -74,18 +75,31 @@ struct Lane {
     hash: u32,
     vrf: VrfId,
     segment: SegmentId,
+    /// Where the segment is in the snapshot's table of tunnels.
+    place: u16,
     /// The sender's VTEP and Ethernet address.
     vtep: u32,
     mac: [u8; 6],
 }
 
-/// A packet that has a way, and has not been touched yet.
+/// A packet that goes into a tunnel, and has not been touched yet.
 #[derive(Clone, Copy, Debug)]
 struct Leaving {
     index: u8,
-    way: Rewrite,
+    way: AdjacencyId,
     change: Change,
 }
+
+/// Packets and octets that leave by the first uplinks, counted once a burst.
+#[derive(Debug, Default)]
+struct Sent {
+    uplinks: [(u32, u32); SENT],
+    /// Bit per uplink that has any.
+    any: u32,
+}
+
+/// Uplinks that are counted once a burst.
+const SENT: usize = 32;
 
 /// How a packet of the burst goes on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -113,6 +127,7 @@ impl Lanes {
                 ways: [None; LANES],
                 hashes: [0; LANES],
             },
+            sent: Sent::default(),
             clocks: StageClocks::default(),
         })
     }
@@ -138,6 +153,7 @@ impl Worker {
             self.encapsulate_burst(&mut lanes, burst);
             lanes.clocks.end(Stage::Encapsulate);
         }
+        self.settle(&mut lanes.sent);
         self.emit(&lanes, burst, port);
         lanes.clocks.end(Stage::Emit);
         self.lanes = Some(lanes);
@@ -151,21 +167,31 @@ impl Worker {
     /// Rewrites a packet that leaves by a wire as it is, and puts one that goes into a tunnel aside
     /// until its wire is known.
     #[inline(always)]
-    fn leave(&self, lanes: &mut Lanes, burst: &mut Burst, leaving: Leaving) {
-        let Leaving { index, way, change } = leaving;
-        let index = usize::from(index);
-        let lane = &lanes.packets[index];
+    fn leave(
+        &self,
+        lanes: &mut Lanes,
+        burst: &mut Burst,
+        index: u8,
+        (id, way): (AdjacencyId, &Rewrite),
+        change: &Change,
+    ) {
+        let at = usize::from(index) % LANES;
+        let lane = &lanes.packets[at];
         let octets = lane.ip.total_len;
-        let Some(mbuf) = burst.get_mut(index).filter(|_| octets <= way.mtu()) else {
+        let Some(mbuf) = burst.get_mut(at).filter(|_| octets <= way.mtu()) else {
             return;
         };
         if way.kind() == RewriteKind::Tunnel {
             // As many packets as there is room for.
-            let _ = lanes.tunnels.try_push(leaving);
-        } else if lane.write(mbuf, &change, way.header_v4()) {
-            lanes.exits[index] = Exit::Port(way.port());
-            self.count_sent(&way, octets);
+            let _ = lanes.tunnels.try_push(Leaving {
+                index,
+                way: id,
+                change: *change,
+            });
+        } else if lane.write(mbuf, change, way.header_v4()) {
+            lanes.exits[at] = Exit::Port(way.port());
             self.count_left(lane);
+            self.count_sent(&mut lanes.sent, way, octets);
         }
     }
 
@@ -173,16 +199,33 @@ impl Worker {
     #[inline(always)]
     fn count_left(&self, lane: &Lane) {
         if lane.is_outward()
-            && let Some(segment) = self.snapshot.tunnels.segment(lane.segment)
+            && let Some(segment) = self.snapshot.tunnels.at(lane.place)
         {
             segment.traffic[self.id.index()].received(lane.ip.total_len.into());
         }
     }
 
     #[inline(always)]
-    fn count_sent(&self, way: &Rewrite, octets: u16) {
-        if let Some(uplink) = self.snapshot.uplink(way.interface()) {
-            uplink.traffic[self.id.index()].sent(octets.into());
+    fn count_sent(&self, sent: &mut Sent, way: &Rewrite, octets: u16) {
+        let uplink = way.interface();
+        if let Some((packets, all)) = sent.uplinks.get_mut(uplink.index()) {
+            *packets += 1;
+            *all += u32::from(octets);
+            sent.any |= 1 << uplink.index();
+        } else if let Some(uplink) = self.snapshot.uplink(uplink) {
+            uplink.traffic[self.id.index()].sent_many(1, octets.into());
+        }
+    }
+
+    /// Hands the counts of a burst to the uplinks.
+    fn settle(&self, sent: &mut Sent) {
+        while sent.any != 0 {
+            let index = sent.any.trailing_zeros() as usize;
+            sent.any &= sent.any - 1;
+            let (packets, octets) = std::mem::take(&mut sent.uplinks[index]);
+            if let Some(uplink) = self.snapshot.uplink(InterfaceId::new(index as u16)) {
+                uplink.traffic[self.id.index()].sent_many(packets.into(), octets.into());
+            }
         }
     }
 
@@ -225,6 +268,7 @@ impl Lane {
             hash,
             vrf: VrfId::PROVIDER,
             segment: SegmentId::new(0),
+            place: 0,
             vtep: 0,
             mac: [0; 6],
         }

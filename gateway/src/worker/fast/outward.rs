@@ -1,5 +1,6 @@
 //! What came out of a tunnel, from its tenant to wherever it goes.
 
+use std::hint::select_unpredictable;
 use std::net::Ipv4Addr;
 
 use sekisho_dpdk::Burst;
@@ -8,9 +9,12 @@ use sekisho_nat::SnatTarget;
 use sekisho_packet::regular::Side;
 use sekisho_types::{InterfaceId, VrfId};
 
-use super::{Change, Lane, Lanes, Leaving, Stage, nat_key, segment_of, translation};
+use super::{Change, LANES, Lane, Lanes, Stage, nat_key, segment_of, translation};
 use crate::tunnel_table::TunnelSegment;
 use crate::worker::Worker;
+
+/// The route of a tenant into the provider VRF.
+const CROSSING: PackedLeaf = Leaf::LookupVrf(VrfId::PROVIDER).packed();
 
 impl Worker {
     /// Runs the packets that came out of tunnels.
@@ -24,18 +28,20 @@ impl Worker {
         lanes.clocks.end(Stage::OutwardPrefetch);
         let now = self.nat_now();
         for place in 0..count {
-            let lane = lanes.packets[usize::from(lanes.outward[place])];
+            let index = lanes.outward[place];
+            let lane = &lanes.packets[usize::from(index) % LANES];
             let source = lanes.tables.leaves[place];
-            let crosses =
-                lanes.tables.leaves[count + place].unpack() == Leaf::LookupVrf(VrfId::PROVIDER);
-            let way = lanes.tables.ways[place].and_then(|way| self.reader.rewrite(way));
-            let (Some(way), true) = (way, self.lives_there(&lane, source)) else {
+            let crosses = lanes.tables.leaves[count + place] == CROSSING;
+            let Some(id) = lanes.tables.ways[place] else {
                 continue;
             };
-            let Some(segment) = self.snapshot.tunnels.segment(lane.segment) else {
+            let Some(way) = self.reader.rewrite(id) else {
                 continue;
             };
-            if lane.ip.total_len > way.mtu() {
+            let Some(segment) = self.snapshot.tunnels.at(lane.place) else {
+                continue;
+            };
+            if lane.ip.total_len > way.mtu() || !self.lives_there(lane, source) {
                 continue;
             }
             let change = if !crosses {
@@ -50,13 +56,12 @@ impl Worker {
             {
                 Change::Side(Side::Source, translation(&hit))
             } else {
-                match self.without_session(segment, &lane) {
+                match self.without_session(segment, lane) {
                     Some(change) => change,
                     None => continue,
                 }
             };
-            let index = lanes.outward[place];
-            self.leave(lanes, burst, Leaving { index, way, change });
+            self.leave(lanes, burst, index, (id, &way), &change);
         }
         lanes.clocks.end(Stage::OutwardSessions);
     }
@@ -83,24 +88,18 @@ impl Worker {
             &tables.addresses[..all],
             &mut tables.leaves[..all],
         );
-        let crossing = PackedLeaf::from(Leaf::LookupVrf(VrfId::PROVIDER));
-        let mut leaves = [PackedLeaf::NONE; super::LANES];
-        for place in 0..count {
-            let own = tables.leaves[count + place];
-            leaves[place] = if own == crossing {
-                tables.leaves[2 * count + place]
-            } else {
-                own
-            };
-            if let Some(source) = tables.leaves[place].adjacency() {
+        let (sources, destinations) = tables.leaves.split_at(count);
+        let (own, provider) = destinations.split_at(count);
+        let mut leaves = [PackedLeaf::NONE; LANES];
+        let ways = leaves.iter_mut().zip(sources).zip(own).zip(provider);
+        for (((leaf, source), own), provider) in ways.take(count) {
+            *leaf = select_unpredictable(*own == CROSSING, *provider, *own);
+            if let Some(source) = source.adjacency() {
                 self.reader.prefetch_adjacency(source);
             }
         }
-        self.reader.select_batch(
-            &leaves[..count],
-            &tables.hashes[..count],
-            &mut tables.ways[..count],
-        );
+        let (hashes, ways) = (&tables.hashes[..count], &mut tables.ways[..count]);
+        self.reader.select_batch(&leaves[..count], hashes, ways);
     }
 
     /// Whether the source is the endpoint that is known to live where the packet came from (BCP 38).

@@ -18,7 +18,9 @@ pub enum Stage {
     InwardSessions,
     /// Endpoints or next hops and rewrite, of what came from uplinks.
     InwardLeave,
-    /// Outer headers.
+    /// The wires to VTEPs.
+    TunnelTables,
+    /// Rewrite and outer headers of what goes into a tunnel.
     Encapsulate,
     /// Transmit queues.
     Emit,
@@ -26,7 +28,7 @@ pub enum Stage {
 
 impl Stage {
     /// All of them, in order.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Classify,
         Self::OutwardTables,
         Self::OutwardPrefetch,
@@ -34,6 +36,7 @@ impl Stage {
         Self::InwardTables,
         Self::InwardSessions,
         Self::InwardLeave,
+        Self::TunnelTables,
         Self::Encapsulate,
         Self::Emit,
     ];
