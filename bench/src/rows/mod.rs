@@ -1,5 +1,7 @@
 //! The rows: one file each.
 
+mod nat_engine;
+
 use anyhow::{Result, bail};
 
 use crate::options::Options;
@@ -13,7 +15,10 @@ pub(crate) struct Row {
     pub(crate) run: fn(&Options, &mut Report) -> Result<()>,
 }
 
-const ROWS: &[Row] = &[];
+const ROWS: &[Row] = &[Row {
+    name: "nat-engine",
+    run: nat_engine::run,
+}];
 
 /// The rows of those names; all without a name.
 pub(crate) fn selected(names: &[String]) -> Result<Vec<&'static Row>> {

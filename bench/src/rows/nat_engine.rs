@@ -1,0 +1,374 @@
+//! `nat-engine`: the NAT engine alone, no packets around it.
+
+mod flows;
+
+use std::net::SocketAddrV4;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail, ensure};
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use sekisho_dpdk::rdtsc;
+use sekisho_nat::{Engine, Filtering, FlowKey, Outbound, Probe, TcpSegment, Time};
+use sekisho_types::{InterfaceId, IpProtocol};
+use serde_json::{Value, json};
+
+use self::flows::{Flow, Flows, engine};
+use crate::options::Options;
+use crate::report::{Metric, Report};
+
+const NAME: &str = "nat-engine";
+const EGRESS: InterfaceId = InterfaceId::new(0);
+/// Packets measured in one repetition over a table.
+const PACKETS: usize = 1 << 21;
+/// Sessions created in one repetition.
+const NEW: usize = 1 << 16;
+const BURST: usize = 64;
+const DATA: TcpSegment = segment(TcpSegment::ACK, 1001, 5001);
+
+const fn segment(flags: u8, seq: u32, ack: u32) -> TcpSegment {
+    let len = 0;
+    TcpSegment {
+        flags,
+        seq,
+        ack,
+        len,
+    }
+}
+
+pub(super) fn run(options: &Options, report: &mut Report) -> Result<()> {
+    let sizes: &[usize] = if options.quick {
+        &[1_000, 100_000]
+    } else {
+        &[1_000, 100_000, 1_000_000, 4_000_000, 16_000_000]
+    };
+    for &sessions in sizes {
+        hits(options, report, sessions)?;
+    }
+    let lives: &[usize] = if options.quick {
+        &[0, 100_000]
+    } else {
+        &[0, 1_000_000, 4_000_000]
+    };
+    for &live in lives {
+        for protocol in [IpProtocol::UDP, IpProtocol::TCP] {
+            created(options, report, live, protocol)?;
+        }
+        connections(options, report, live)?;
+    }
+    let live = if options.quick { 100_000 } else { 4_000_000 };
+    churn(options, report, live)?;
+    aging(
+        options,
+        report,
+        if options.quick { 50_000 } else { 1_000_000 },
+    )
+}
+
+/// Packets of sessions that are there, in random order.
+fn hits(options: &Options, report: &mut Report, sessions: usize) -> Result<()> {
+    let (mut engine, live, mut outsides) = filled(sessions, 0, 2)?;
+    let now = Time::from_millis(1);
+    let mut random = StdRng::seed_from_u64(2);
+    let packets = PACKETS.min(sessions * 64) / BURST * BURST;
+    let order: Vec<usize> = (0..packets)
+        .map(|_| random.random_range(0..sessions))
+        .collect();
+    outsides.truncate(sessions);
+    let out: Vec<Flow> = order.iter().map(|&flow| live[flow]).collect();
+    let back: Vec<FlowKey> = order
+        .iter()
+        .map(|&flow| {
+            let FlowKey { dst, protocol, .. } = live[flow].key;
+            FlowKey {
+                src: dst,
+                dst: outsides[flow],
+                protocol,
+            }
+        })
+        .collect();
+    establish(&mut engine, now, &live, &outsides);
+    let burst = usize::from(options.burst);
+    let mut samples = [Vec::new(), Vec::new()];
+    for repetition in 0..=options.repetitions() {
+        let start = rdtsc();
+        for burst in out.chunks(burst) {
+            let probe = |flow: &Flow| engine.probe_outbound(flow.vrf, &flow.key);
+            let probes = fill(burst, probe);
+            for probe in &probes[..burst.len()] {
+                engine.prefetch(probe);
+            }
+            for probe in &probes[..burst.len()] {
+                let hit = engine.hit_outbound(now, probe, &DATA, EGRESS);
+                ensure!(std::hint::black_box(hit).is_some(), "a session is missing");
+            }
+        }
+        let middle = rdtsc();
+        for burst in back.chunks(burst) {
+            let probes = fill(burst, |key| engine.probe_inbound(key));
+            for probe in &probes[..burst.len()] {
+                engine.prefetch(probe);
+            }
+            for probe in &probes[..burst.len()] {
+                let hit = engine.hit_inbound(now, probe, &DATA);
+                ensure!(std::hint::black_box(hit).is_some(), "a session is missing");
+            }
+        }
+        let end = rdtsc();
+        if repetition > 0 {
+            samples[0].push((middle - start) as f64 / packets as f64);
+            samples[1].push((end - middle) as f64 / packets as f64);
+        }
+    }
+    for (direction, samples) in ["out", "back"].into_iter().zip(&samples) {
+        let params = [
+            ("sessions", json!(sessions)),
+            ("direction", json!(direction)),
+            ("protocol", json!("udp+tcp")),
+        ];
+        report.ours(NAME, &params, Metric::PipelineClocksPerPacket, samples);
+    }
+    Ok(())
+}
+
+fn fill<T>(burst: &[T], probe: impl Fn(&T) -> Probe) -> [Probe; BURST] {
+    std::array::from_fn(|place| probe(&burst[place.min(burst.len() - 1)]))
+}
+
+/// An engine with `sessions` and room for `more`, its flows, and their outside tuples. One flow in
+/// `tcp` is TCP.
+fn filled(
+    sessions: usize,
+    more: usize,
+    tcp: u32,
+) -> Result<(Engine, Vec<Flow>, Vec<SocketAddrV4>)> {
+    let mut engine = engine(
+        sessions + more,
+        Duration::from_secs(7440),
+        Filtering::default(),
+    )?;
+    let live = Flows::new(sessions, tcp).take(sessions);
+    let mut outsides = Vec::with_capacity(sessions);
+    for burst in live.chunks(BURST) {
+        create(&mut engine, Time::default(), burst, |outside| {
+            outsides.push(outside);
+        })?;
+    }
+    Ok((engine, live, outsides))
+}
+
+/// Brings the TCP connections of flows whose SYN passed to where data flows.
+fn establish(engine: &mut Engine, now: Time, live: &[Flow], outsides: &[SocketAddrV4]) {
+    let answer = segment(TcpSegment::SYN | TcpSegment::ACK, 5000, 1001);
+    for (flow, &outside) in live.iter().zip(outsides) {
+        if flow.key.protocol == IpProtocol::TCP {
+            let back = FlowKey {
+                src: flow.key.dst,
+                dst: outside,
+                protocol: flow.key.protocol,
+            };
+            // A refusal shows in the hits that are missing then.
+            let _ = engine.inbound(now, &back, &answer);
+            let _ = engine.outbound(now, flow.vrf, &flow.key, &DATA, EGRESS);
+        }
+    }
+}
+
+/// The first packets of a burst of flows.
+fn create(
+    engine: &mut Engine,
+    now: Time,
+    burst: &[Flow],
+    mut outside: impl FnMut(SocketAddrV4),
+) -> Result<()> {
+    const SYN: TcpSegment = segment(TcpSegment::SYN, 1000, 0);
+    let probes = fill(burst, |flow| engine.probe_outbound(flow.vrf, &flow.key));
+    for probe in &probes[..burst.len()] {
+        match engine.outbound_probed(now, probe, &SYN, EGRESS) {
+            Ok(Outbound::Translated { source, .. }) => outside(source),
+            outcome => bail!("a new flow was answered with {outcome:?}"),
+        }
+    }
+    Ok(())
+}
+
+/// New sessions, each with a new mapping, while `live` others are there.
+fn created(
+    options: &Options,
+    report: &mut Report,
+    live: usize,
+    protocol: IpProtocol,
+) -> Result<()> {
+    let repetitions = options.repetitions();
+    let (mut engine, ..) = filled(live, NEW * (repetitions + 1), 0)?;
+    let mut flows = Flows::new(live, u32::from(protocol == IpProtocol::TCP));
+    // Past the ports of those that live.
+    flows.take(live);
+    let mut samples = Vec::new();
+    for repetition in 0..=repetitions {
+        let new = flows.take(NEW);
+        let start = rdtsc();
+        for burst in new.chunks(BURST) {
+            create(&mut engine, Time::from_millis(1), burst, |outside| {
+                std::hint::black_box(outside);
+            })?;
+        }
+        if repetition > 0 {
+            samples.push((rdtsc() - start) as f64 / NEW as f64);
+        }
+    }
+    let params = [
+        ("live", json!(live)),
+        ("work", json!("created")),
+        ("protocol", json!(protocol.to_string())),
+    ];
+    report.ours(NAME, &params, Metric::PipelineClocksPerPacket, &samples);
+    Ok(())
+}
+
+/// TCP connections that open, are answered, and close from both sides: six packets each.
+fn connections(options: &Options, report: &mut Report, live: usize) -> Result<()> {
+    const STEPS: [(bool, TcpSegment); 5] = [
+        (
+            false,
+            segment(TcpSegment::SYN | TcpSegment::ACK, 5000, 1001),
+        ),
+        (true, DATA),
+        (true, segment(TcpSegment::FIN | TcpSegment::ACK, 1001, 5001)),
+        (
+            false,
+            segment(TcpSegment::FIN | TcpSegment::ACK, 5001, 1002),
+        ),
+        (true, segment(TcpSegment::ACK, 1002, 5002)),
+    ];
+    let repetitions = options.repetitions();
+    let (mut engine, ..) = filled(live, NEW * (repetitions + 1), 0)?;
+    let mut flows = Flows::new(live, 1);
+    flows.take(live);
+    let now = Time::from_millis(1);
+    let mut samples = Vec::new();
+    for repetition in 0..=repetitions {
+        let new = flows.take(NEW);
+        let mut outsides = Vec::with_capacity(BURST);
+        let start = rdtsc();
+        for burst in new.chunks(BURST) {
+            outsides.clear();
+            create(&mut engine, now, burst, |outside| outsides.push(outside))?;
+            for (out, tcp) in &STEPS {
+                for (flow, &outside) in burst.iter().zip(&outsides) {
+                    let back = FlowKey {
+                        src: flow.key.dst,
+                        dst: outside,
+                        protocol: flow.key.protocol,
+                    };
+                    let hit = if *out {
+                        let probe = engine.probe_outbound(flow.vrf, &flow.key);
+                        engine.hit_outbound(now, &probe, tcp, EGRESS)
+                    } else {
+                        let probe = engine.probe_inbound(&back);
+                        engine.hit_inbound(now, &probe, tcp)
+                    };
+                    ensure!(hit.is_some(), "a connection is missing");
+                }
+            }
+        }
+        if repetition > 0 {
+            samples.push((rdtsc() - start) as f64 / NEW as f64);
+        }
+    }
+    ensure!(engine.stats().tcp_ignored == 0, "a segment did not fit");
+    let params = [
+        ("live", json!(live)),
+        ("work", json!("opened, answered, closed: 6 packets")),
+        ("protocol", json!("tcp")),
+    ];
+    report.ours(NAME, &params, Metric::PipelineClocksPerPacket, &samples);
+    Ok(())
+}
+
+/// Sessions created and expired, as many of both, sustained while `live` are there.
+fn churn(options: &Options, report: &mut Report, live: usize) -> Result<()> {
+    // One session a millisecond lives for `live` milliseconds.
+    let timeout = Duration::from_millis(live as u64);
+    // The sweep goes round eight times in that time, so an eighth more are there.
+    const ROUNDS: usize = 8;
+    let room = live / 4 * 5;
+    let mut engine = engine(room, timeout, Filtering::default())?;
+    let mut flows = Flows::new(live, 0);
+    let mut millis = 0;
+    let mut samples = Vec::new();
+    let mut turn = |engine: &mut Engine, burst: &[Flow]| -> Result<()> {
+        millis += burst.len() as u64;
+        let now = Time::from_millis(millis);
+        create(engine, now, burst, |outside| {
+            std::hint::black_box(outside);
+        })?;
+        engine.age(now, (burst.len() * ROUNDS) as u32);
+        Ok(())
+    };
+    for _ in 0..live * 3 / NEW {
+        for burst in flows.take(NEW).chunks(BURST) {
+            turn(&mut engine, burst)?;
+        }
+    }
+    let (clock, before) = (Instant::now(), rdtsc());
+    for _ in 0..options.repetitions() {
+        let new = [flows.take(NEW), flows.take(NEW), flows.take(NEW)].concat();
+        let start = rdtsc();
+        for burst in new.chunks(BURST) {
+            turn(&mut engine, burst)?;
+        }
+        samples.push((rdtsc() - start) as f64 / new.len() as f64);
+    }
+    let hz = (rdtsc() - before) as f64 / clock.elapsed().as_secs_f64();
+    let held = engine.stats().udp_sessions as usize;
+    ensure!(
+        (live..live / 4 * 5).contains(&held),
+        "{held} sessions are there"
+    );
+    let params = [
+        ("live", json!(live)),
+        ("work", json!("created and expired")),
+    ];
+    report.ours(NAME, &params, Metric::PipelineClocksPerPacket, &samples);
+    let rates: Vec<f64> = samples.iter().map(|clocks| hz / clocks).collect();
+    report.ours(NAME, &params, Metric::RatePerSecond, &rates);
+    Ok(())
+}
+
+/// A whole table that lives, then expires at once: how long one slice of aging holds a worker up.
+fn aging(options: &Options, report: &mut Report, live: usize) -> Result<()> {
+    let mut samples: [Vec<f64>; 3] = Default::default();
+    for _ in 0..options.repetitions() {
+        let (mut engine, ..) = filled(live, 0, 2)?;
+        let (clock, before) = (Instant::now(), rdtsc());
+        let (_, pass) = age_all(&mut engine, Time::from_millis(1), live);
+        let dead = Time::default().after(Duration::from_secs(7440));
+        let (longest, all) = age_all(&mut engine, dead, live);
+        let hz = (rdtsc() - before) as f64 / clock.elapsed().as_secs_f64();
+        ensure!(engine.stats().mappings == 0, "a mapping was left");
+        samples[0].push(pass as f64 / live as f64);
+        samples[1].push(all as f64 / live as f64);
+        samples[2].push(longest as f64 / hz * 1e9);
+    }
+    let params = |work| [("live", json!(live)), ("work", Value::from(work))];
+    let clocks = Metric::PipelineClocksPerPacket;
+    report.ours(NAME, &params("looked at by aging"), clocks, &samples[0]);
+    report.ours(NAME, &params("expired by aging"), clocks, &samples[1]);
+    let longest = params("longest slice of aging");
+    report.ours(NAME, &longest, Metric::Nanoseconds, &samples[2]);
+    Ok(())
+}
+
+/// Meets every record once; the longest call and all of them, in clocks.
+fn age_all(engine: &mut Engine, now: Time, live: usize) -> (u64, u64) {
+    const SLICE: u32 = 512;
+    let mut longest = 0;
+    let first = rdtsc();
+    for _ in 0..=live / SLICE as usize {
+        let start = rdtsc();
+        engine.age(now, SLICE);
+        longest = longest.max(rdtsc() - start);
+    }
+    (longest, rdtsc() - first)
+}
