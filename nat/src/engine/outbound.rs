@@ -4,11 +4,12 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 
 use sekisho_types::{InterfaceId, VrfId};
 
+use super::mappings::MappingKey;
 use super::{Engine, Outbound, Probe};
 use crate::key::{FlowKey, TcpSegment, Transport, Word};
 use crate::policy::{SnatTarget, Target};
 use crate::refusal::Refusal;
-use crate::session::{Session, SessionId, uplink_mark};
+use crate::session::{Session, SessionId};
 use crate::tcp::Side;
 use crate::time::Time;
 
@@ -25,6 +26,17 @@ enum Stateful {
     Forward(SocketAddrV4),
     /// It is one of a pool or uplink.
     Share(Target),
+}
+
+/// What becomes of a packet without a session, before anything is made for it.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Draft {
+    /// It needs no session.
+    Done(Outbound),
+    /// It needs one with this outside tuple.
+    Forward(SocketAddrV4),
+    /// It needs one with an outside tuple of this mapping.
+    Share(MappingKey),
 }
 
 impl Engine {
@@ -80,34 +92,75 @@ impl Engine {
         tcp: &TcpSegment,
         egress: InterfaceId,
     ) -> Result<Outbound, Refusal> {
+        match self.draft(probe, tcp, egress)? {
+            Draft::Done(outbound) => Ok(outbound),
+            Draft::Forward(outside) => {
+                let session = Session::new(probe.local, probe.peer, Word::outside(outside));
+                self.enter(now, probe, tcp, session)
+            }
+            Draft::Share(key) => {
+                let session = self.reserve(now, probe, &key)?;
+                self.enter(now, probe, tcp, session)
+            }
+        }
+    }
+
+    /// What becomes of a packet without a session, as far as nothing has to be made for it.
+    #[inline]
+    pub(super) fn draft(
+        &self,
+        probe: &Probe,
+        tcp: &TcpSegment,
+        egress: InterfaceId,
+    ) -> Result<Draft, Refusal> {
         let inside = probe.local;
         let stateful = match self.plan(probe, egress) {
             Plan::Stateful(stateful) => stateful,
-            Plan::Untranslated => return Ok(Outbound::Untranslated),
+            Plan::Untranslated => return Ok(Draft::Done(Outbound::Untranslated)),
             Plan::Floating(outside) => {
-                return Ok(Outbound::Translated {
+                return Ok(Draft::Done(Outbound::Translated {
                     source: SocketAddrV4::new(outside, inside.port()),
                     session: None,
-                });
+                }));
             }
         };
         let transport = probe.transport.ok_or(Refusal::Protocol)?;
         if transport == Transport::Tcp && !tcp.opens() {
             return Err(Refusal::NotSyn);
         }
+        Ok(match stateful {
+            Stateful::Forward(outside) => Draft::Forward(outside),
+            Stateful::Share(target) => Draft::Share(self.mapping_key(inside, transport, target)),
+        })
+    }
+
+    /// A session, not stored yet, with an outside tuple of a mapping, which counts it.
+    #[inline]
+    pub(super) fn reserve(
+        &mut self,
+        now: Time,
+        probe: &Probe,
+        key: &MappingKey,
+    ) -> Result<Session, Refusal> {
         self.make_room(now)?;
-        let session = match stateful {
-            Stateful::Share(target) => {
-                let mapping = self.mapping(now, inside, transport, target)?;
-                let outside = self.mappings[mapping].outside();
-                let mut session = Session::new(inside, probe.peer, outside);
-                session.mapping = mapping;
-                session.uplink = target.uplink_id().map_or(0, uplink_mark);
-                session
-            }
-            Stateful::Forward(outside) => Session::new(inside, probe.peer, Word::outside(outside)),
-        };
-        let number = self.create_session(now, session)?;
+        let mapping = self.use_mapping(now, key)?;
+        let outside = self.outside_of(&self.mappings[mapping]);
+        let mut session = Session::new(probe.local, probe.peer, outside);
+        session.mapping = mapping;
+        session.uplink = self.uplink_of(mapping);
+        Ok(session)
+    }
+
+    /// Stores a session for the packet that asked for it.
+    #[inline]
+    pub(super) fn enter(
+        &mut self,
+        now: Time,
+        probe: &Probe,
+        tcp: &TcpSegment,
+        session: Session,
+    ) -> Result<Outbound, Refusal> {
+        let number = self.create_session(now, session, probe.hash)?;
         self.pass(now, number, Side::Inside, tcp);
         Ok(Outbound::Translated {
             source: session.outside().tuple(),

@@ -9,7 +9,8 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use sekisho_nat::{
     DYNAMIC_PORTS, Engine, EngineConfig, Filtering, FlowKey, Generation, OutsideOwners, Policy,
-    PolicyInput, PoolId, PoolInput, Seed, SnatRule, SnatTarget, Steering, Timers, VrfInput,
+    PolicyInput, PoolId, PoolInput, PortForward, Seed, SnatRule, SnatTarget, Steering, Timers,
+    VrfInput,
 };
 use sekisho_types::{IpProtocol, VrfId, WorkerId};
 
@@ -17,6 +18,13 @@ use sekisho_types::{IpProtocol, VrfId, WorkerId};
 const TENANTS: u32 = 256;
 /// Flows of an inside host, on average.
 const FLOWS_PER_HOST: u32 = 48;
+
+/// A port forward of the first tenant.
+pub(super) const FORWARD: PortForward = PortForward {
+    protocol: IpProtocol::UDP,
+    outside: SocketAddrV4::new(Ipv4Addr::new(198, 51, 100, 1), 443),
+    inside: SocketAddrV4::new(Ipv4Addr::new(10, 255, 0, 1), 443),
+};
 
 /// A flow as it leaves its tenant.
 #[derive(Clone, Copy)]
@@ -82,7 +90,11 @@ pub(super) fn engine(sessions: usize, timeout: Duration, filtering: Filtering) -
         id: VrfId::new(number as u16 + 1),
         snat: vec![rule],
         floating_ips: Vec::new(),
-        port_forwards: Vec::new(),
+        port_forwards: if number == 0 {
+            vec![FORWARD]
+        } else {
+            Vec::new()
+        },
     };
     let input = PolicyInput {
         pools: vec![PoolInput {
