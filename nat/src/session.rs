@@ -3,9 +3,9 @@
 use sekisho_mem::zeroable_struct;
 use sekisho_types::{InterfaceId, IpProtocol};
 
-use crate::key::{Transport, Word};
+use crate::key::{TcpSegment, Transport, Word};
 use crate::ports::BLOCK_PORTS;
-use crate::tcp::{Sequences, Tracker};
+use crate::tcp::{Effect, Sequences, Side, Tracker, follow, is_established};
 use crate::time::Time;
 
 /// A session of an engine, valid until it is removed; then the number may name another one.
@@ -51,13 +51,12 @@ zeroable_struct! {
 const _: () = assert!(size_of::<Session>() == 64);
 
 impl Session {
-    pub(crate) fn new(inside: Word, peer: Word, outside: Word) -> Self {
-        Self {
-            inside: inside.0,
-            peer: peer.0,
-            outside: outside.0,
-            ..Self::default()
-        }
+    /// Makes a free record a session. In place: a copy of it would have to wait until it is written.
+    #[inline(always)]
+    pub(crate) const fn begin(&mut self, inside: Word, peer: Word, outside: Word) {
+        self.inside = inside.0;
+        self.peer = peer.0;
+        self.outside = outside.0;
     }
 
     pub(crate) const fn inside(&self) -> Word {
@@ -81,10 +80,23 @@ impl Session {
         }
     }
 
-    #[inline]
-    pub(crate) const fn set_tcp(&mut self, tracker: Tracker) {
-        self.sequences = tracker.sequences;
-        self.tcp_flags = tracker.flags;
+    /// Takes note of a segment of its connection, if it is one.
+    #[inline(always)]
+    pub(crate) fn follow(&mut self, from: Side, segment: &TcpSegment) -> Effect {
+        let is_tcp = self.is_tcp();
+        follow(
+            &mut self.sequences,
+            &mut self.tcp_flags,
+            is_tcp,
+            from,
+            segment,
+        )
+    }
+
+    /// Whether it is an established connection; without a branch.
+    #[inline(always)]
+    pub(crate) const fn is_established(&self) -> bool {
+        is_established(self.tcp_flags)
     }
 
     /// Its protocol; `None` when the record is free.
@@ -160,13 +172,11 @@ const DETACHED: u8 = 1;
 const OPEN: u8 = 2;
 
 impl Mapping {
-    /// A mapping without sessions.
-    pub(crate) fn new(port: u16, outside_port: u16, transport: Transport) -> Self {
-        Self {
-            port,
-            place: (outside_port % BLOCK_PORTS) as u8 | (transport as u8) << 6,
-            ..Self::default()
-        }
+    /// Makes a free record a mapping without sessions, in place.
+    #[inline]
+    pub(crate) const fn begin(&mut self, port: u16, outside_port: u16, transport: Transport) {
+        self.port = port;
+        self.place = (outside_port % BLOCK_PORTS) as u8 | (transport as u8) << 6;
     }
 
     /// The place of its outside port in its block.

@@ -3,12 +3,11 @@
 
 use sekisho_types::InterfaceId;
 
+use super::lifecycle::Order;
 use super::mappings::MappingKey;
-use super::outbound::Draft;
 use super::{Engine, Outbound, Probe};
 use crate::key::{TcpSegment, Word};
 use crate::refusal::Refusal;
-use crate::session::Session;
 use crate::time::Time;
 
 /// Packets taken together.
@@ -25,20 +24,20 @@ pub struct Departure {
     pub egress: InterfaceId,
 }
 
-/// How far the answer to a packet is.
+/// How far a packet is. Written and read field by field: copies of it would have to wait for that.
 #[derive(Clone, Copy)]
-enum Step {
-    /// A session was there when the batch began.
-    Known,
-    Answered(Result<Outbound, Refusal>),
-    /// It needs a session with an outside tuple of this mapping.
-    Wanted(MappingKey),
-    /// This session is to be stored.
-    Reserved(Session),
+struct Wish {
+    /// Its place in the batch.
+    place: usize,
+    key: MappingKey,
+    /// The mapping it uses, once it has one; else 0.
+    mapping: u32,
+    outside: Word,
+    toward: u64,
 }
 
 impl Engine {
-    /// [`Engine::outbound_probed`] of many packets in their order; tells `answer` of each. For
+    /// [`Engine::outbound_probed`] of many packets; tells `answer` of each, in their order. For
     /// packets that are not known to have a session: several new ones together cost much less than
     /// one by one.
     pub fn outbound_batch(
@@ -48,107 +47,123 @@ impl Engine {
         mut answer: impl FnMut(usize, Result<Outbound, Refusal>),
     ) {
         for (batch, packets) in packets.chunks(TOGETHER).enumerate() {
-            let mut steps = [Step::Known; TOGETHER];
-            let steps = &mut steps[..packets.len()];
-            self.draft_all(packets, steps);
-            self.approach(packets, steps);
-            self.reserve_all(now, packets, steps);
-            for (place, (packet, step)) in packets.iter().zip(steps).enumerate() {
-                answer(batch * TOGETHER + place, self.finish(now, packet, step));
+            let mut wishes = [const { Wish::NONE }; TOGETHER];
+            let count = self.wish(packets, &mut wishes);
+            let wishes = &mut wishes[..count];
+            self.approach(wishes);
+            self.reserve(now, packets, wishes);
+            let mut wishes = wishes.iter().peekable();
+            for (place, packet) in packets.iter().enumerate() {
+                let wish = wishes.next_if(|wish| wish.place == place);
+                let outcome = self.finish(now, packet, wish);
+                answer(batch * TOGETHER + place, outcome);
             }
         }
     }
 
     /// Finds out which packets need a mapping, and asks for the index lines of it and its host.
-    fn draft_all(&self, packets: &[Departure], steps: &mut [Step]) {
-        for packet in packets {
-            self.index.prefetch_second(packet.probe.hash);
-        }
-        for (packet, step) in packets.iter().zip(steps) {
-            if self.find_outbound(&packet.probe).is_some() {
+    #[inline]
+    fn wish(&self, packets: &[Departure], wishes: &mut [Wish; TOGETHER]) -> usize {
+        let mut count = 0;
+        for (place, packet) in packets.iter().enumerate() {
+            let probe = &packet.probe;
+            self.index.prefetch_second(probe.hash);
+            let (Some(transport), Some(target)) = (
+                probe.transport,
+                self.target_of_new(probe, &packet.tcp, packet.egress),
+            ) else {
                 continue;
-            }
-            *step = match self.draft(&packet.probe, &packet.tcp, packet.egress) {
-                Ok(Draft::Done(outbound)) => Step::Answered(Ok(outbound)),
-                Ok(Draft::Forward(outside)) => {
-                    let outside = Word::outside(outside);
-                    let (local, peer) = (packet.probe.local, packet.probe.peer);
-                    Step::Reserved(Session::new(local, peer, outside))
-                }
-                Ok(Draft::Share(key)) => {
-                    self.ports.prefetch_host_index(&key.host);
-                    self.mapping_index.prefetch(key.hash);
-                    Step::Wanted(key)
-                }
-                Err(refusal) => Step::Answered(Err(refusal)),
             };
+            let wish = &mut wishes[count];
+            wish.place = place;
+            self.mapping_key_into(&mut wish.key, probe.local, transport, target);
+            self.ports.prefetch_host_index(wish.key.host_hash);
+            self.mapping_index.prefetch(wish.key.hash);
+            count += 1;
         }
+        count
     }
 
     /// Asks for the records of hosts and mappings, then for the blocks of the hosts.
-    fn approach(&self, packets: &[Departure], steps: &[Step]) {
-        let wanted = || {
-            steps.iter().filter_map(|step| match step {
-                Step::Wanted(key) => Some(key),
-                _ => None,
-            })
-        };
-        for (place, key) in (0..).zip(wanted()) {
-            self.ports.prefetch_host(&key.host);
-            self.mapping_index.prefetch_second(key.hash);
-            let _ = self.mapping_index.candidates(key.hash, |number| {
+    #[inline]
+    fn approach(&self, wishes: &[Wish]) {
+        for (ahead, wish) in (0..).zip(wishes) {
+            let hash = wish.key.hash;
+            self.ports.prefetch_host(wish.key.host_hash);
+            self.mapping_index.prefetch_second(hash);
+            let _ = self.mapping_index.candidates(hash, |number| {
                 self.mappings.prefetch(number);
             });
-            self.mappings.prefetch_vacant(place);
+            self.mappings.prefetch_vacant(ahead);
         }
-        for key in wanted() {
-            self.ports.prefetch_current_block(&key.host, key.transport);
-        }
-        for ahead in (0..).take(packets.len()) {
+        for (ahead, wish) in (0..).zip(wishes) {
+            self.ports
+                .prefetch_current_block(&wish.key, wish.key.transport);
             self.sessions.prefetch_vacant(ahead);
         }
     }
 
     /// Gives packets outside tuples, and asks for the lines their sessions will be found by.
-    fn reserve_all(&mut self, now: Time, packets: &[Departure], steps: &mut [Step]) {
-        for (packet, step) in packets.iter().zip(steps.iter_mut()) {
-            if let Step::Wanted(key) = step {
-                *step = match self.reserve(now, &packet.probe, key) {
-                    Ok(session) => Step::Reserved(session),
-                    Err(refusal) => Step::Answered(Err(refusal)),
-                };
+    #[inline]
+    fn reserve(&mut self, now: Time, packets: &[Departure], wishes: &mut [Wish]) {
+        for wish in wishes.iter_mut() {
+            let probe = &packets[wish.place].probe;
+            // What is refused here is refused again, and counted, when its turn comes.
+            let known = self.find_outbound(probe).is_some();
+            if known || self.make_room(now).is_err() {
+                continue;
             }
-            if let Step::Reserved(session) = step {
-                let toward = self.toward_hash(session.outside(), session.peer());
-                self.index.prefetch(toward);
-            }
+            let Ok(mapping) = self.use_mapping(now, &wish.key) else {
+                continue;
+            };
+            wish.mapping = mapping;
+            wish.outside = self.outside_of(mapping);
+            wish.toward = self.toward_hash(wish.outside, probe.peer);
+            self.index.prefetch(wish.toward);
         }
-        for step in steps.iter() {
-            if let Step::Reserved(session) = step {
-                let toward = self.toward_hash(session.outside(), session.peer());
-                self.index.prefetch_second(toward);
+        for wish in wishes.iter() {
+            if wish.mapping != 0 {
+                self.index.prefetch_second(wish.toward);
             }
         }
     }
 
-    fn finish(&mut self, now: Time, packet: &Departure, step: &Step) -> Result<Outbound, Refusal> {
+    #[inline]
+    fn finish(
+        &mut self,
+        now: Time,
+        packet: &Departure,
+        wish: Option<&Wish>,
+    ) -> Result<Outbound, Refusal> {
         let Departure { probe, tcp, egress } = packet;
-        let result = match *step {
-            Step::Known | Step::Wanted(_) => {
-                return self.outbound_probed(now, probe, tcp, *egress);
-            }
-            Step::Answered(result) => result,
-            Step::Reserved(session) => {
-                if self.find_outbound(probe).is_some() {
-                    // An earlier packet of the batch made it.
-                    if session.mapping != 0 {
-                        self.unuse_mapping(session.mapping);
-                    }
-                    return self.outbound_probed(now, probe, tcp, *egress);
-                }
-                self.enter(now, probe, tcp, session)
-            }
+        let Some(wish) = wish.filter(|wish| wish.mapping != 0) else {
+            return self.outbound_probed(now, probe, tcp, *egress);
         };
+        if self.find_outbound(probe).is_some() {
+            // An earlier packet of the batch made it.
+            self.unuse_mapping(wish.mapping);
+            return self.outbound_probed(now, probe, tcp, *egress);
+        }
+        let order = Order {
+            inside: probe.local,
+            peer: probe.peer,
+            outside: wish.outside,
+            mapping: wish.mapping,
+            uplink: wish.key.uplink(),
+            outbound: probe.hash,
+            toward: wish.toward,
+        };
+        let result = self.enter(now, tcp, &order);
         self.count(result)
     }
+}
+
+impl Wish {
+    const NONE: Self = Self {
+        place: 0,
+        key: MappingKey::NONE,
+        mapping: 0,
+        outside: Word(0),
+        toward: 0,
+    };
 }

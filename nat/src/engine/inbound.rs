@@ -2,11 +2,12 @@
 
 use std::net::SocketAddrV4;
 
+use super::lifecycle::Order;
 use super::{Engine, Inbound, Probe};
 use crate::key::{FlowKey, TcpSegment, Transport, Word};
 use crate::policy::Filtering;
 use crate::refusal::Refusal;
-use crate::session::{Session, SessionId};
+use crate::session::SessionId;
 use crate::tcp::Side;
 use crate::time::Time;
 
@@ -69,14 +70,21 @@ impl Engine {
         if transport == Transport::Tcp && !tcp.opens() {
             return Err(Refusal::NotSyn);
         }
-        let mut session = Session::new(inside, probe.peer, probe.local);
+        let mut uplink = 0;
         if mapping != 0 {
-            session.mapping = mapping;
-            session.uplink = self.uplink_of(mapping);
+            uplink = self.uplink_of(mapping);
             self.mappings[mapping].sessions += 1;
         }
-        let outbound = self.outbound_hash(&session);
-        let number = self.create_session(now, session, outbound)?;
+        let order = Order {
+            inside,
+            peer: probe.peer,
+            outside: probe.local,
+            mapping,
+            uplink,
+            outbound: self.outbound_hash(inside, probe.peer),
+            toward: probe.hash,
+        };
+        let number = self.create_session(now, &order)?;
         self.pass(now, number, Side::Outside, tcp);
         Ok(self.inbound_of(number))
     }

@@ -6,12 +6,28 @@
 //! them form a ring, so that another can take the place of the first when that goes.
 
 use super::Engine;
+use crate::key::Word;
 use crate::refusal::Refusal;
 use crate::session::Session;
 use crate::time::Time;
 
 /// Records looked at for one that expired, when a session is wanted and none is free.
 const LAST_RESORT: u32 = 64;
+
+/// A session that is to be stored.
+#[derive(Clone, Copy)]
+pub(super) struct Order {
+    pub(super) inside: Word,
+    pub(super) peer: Word,
+    pub(super) outside: Word,
+    /// Its mapping; 0 for a port forward.
+    pub(super) mapping: u32,
+    pub(super) uplink: u16,
+    /// The hash of its outbound key.
+    pub(super) outbound: u64,
+    /// The hash of its outside tuple and the remote address.
+    pub(super) toward: u64,
+}
 
 /// Where a session is in the index.
 #[derive(Clone, Copy, Default)]
@@ -35,42 +51,37 @@ impl Engine {
         }
     }
 
-    /// Stores a session, whose mapping counts it already; `outbound` is its outbound hash. If that
-    /// fails, the mapping counts it no more.
-    pub(super) fn create_session(
-        &mut self,
-        now: Time,
-        mut session: Session,
-        outbound: u64,
-    ) -> Result<u32, Refusal> {
-        session.generation = self.rules.generation;
-        session.last_seen = now.raw();
+    /// Stores a session, whose mapping counts it already. If that fails, the mapping counts it no
+    /// more.
+    #[inline]
+    pub(super) fn create_session(&mut self, now: Time, order: &Order) -> Result<u32, Refusal> {
         let stored = self
             .make_room(now)
-            .and_then(|()| self.store_session(now, session, outbound));
+            .and_then(|()| self.store_session(now, order));
         if stored.is_ok() {
-            self.sessions_by_vrf[session.inside().vrf().index()] += 1;
-            self.stats.session_created(&session);
-        } else if session.mapping != 0 {
-            self.unuse_mapping(session.mapping);
+            self.sessions_by_vrf[order.inside.vrf().index()] += 1;
+            self.stats.session_created(order.peer.transport());
+        } else if order.mapping != 0 {
+            self.unuse_mapping(order.mapping);
         }
         stored
     }
 
-    fn store_session(
-        &mut self,
-        now: Time,
-        mut session: Session,
-        outbound: u64,
-    ) -> Result<u32, Refusal> {
-        let (inside, peer, outside) = (session.inside(), session.peer(), session.outside());
+    fn store_session(&mut self, now: Time, order: &Order) -> Result<u32, Refusal> {
+        let &Order {
+            inside,
+            peer,
+            outside,
+            outbound,
+            toward,
+            ..
+        } = order;
         let rival = self.index.find(outbound, |number| {
             self.sessions[number].is_outbound(inside, peer)
         });
         if let Some(rival) = rival {
             self.evict(now, rival)?;
         }
-        let toward = self.toward_hash(outside, peer);
         let mut first = self.find_toward_by(toward, outside, peer);
         let mut inbound = toward;
         if let Some(number) = first {
@@ -83,8 +94,7 @@ impl Engine {
                 inbound = toward;
             }
         }
-        session.filed_first = u8::from(first.is_none());
-        let number = self.sessions.insert(session).ok_or(Refusal::SessionsFull)?;
+        let number = self.sessions.take().ok_or(Refusal::SessionsFull)?;
         if self.index.insert(outbound, number).is_err() {
             self.sessions.remove(number);
             return Err(Refusal::SessionsFull);
@@ -94,7 +104,17 @@ impl Engine {
             self.sessions.remove(number);
             return Err(Refusal::SessionsFull);
         }
-        self.join_ring(first.unwrap_or(number), number);
+        let session = &mut self.sessions[number];
+        session.begin(inside, peer, outside);
+        session.mapping = order.mapping;
+        session.uplink = order.uplink;
+        session.generation = self.rules.generation;
+        session.last_seen = now.raw();
+        session.filed_first = u8::from(first.is_none());
+        (session.next, session.previous) = (number, number);
+        if let Some(first) = first {
+            self.join_ring(first, number);
+        }
         Ok(number)
     }
 
@@ -108,14 +128,8 @@ impl Engine {
         Ok(())
     }
 
-    /// Puts a session into the ring of `first`, which may be itself.
-    #[inline]
+    /// Puts a session into the ring of `first`.
     fn join_ring(&mut self, first: u32, number: u32) {
-        if first == number {
-            let record = &mut self.sessions[number];
-            (record.next, record.previous) = (number, number);
-            return;
-        }
         let next = self.sessions[first].next;
         let record = &mut self.sessions[number];
         (record.next, record.previous) = (next, first);
@@ -128,7 +142,7 @@ impl Engine {
     pub(super) fn places(&self, session: &Session) -> Places {
         let (outside, peer) = (session.outside(), session.peer());
         Places {
-            outbound: self.outbound_hash(session),
+            outbound: self.outbound_hash(session.inside(), peer),
             first: session.filed_first,
             inbound: if session.filed_first == 0 {
                 self.inbound_hash(outside, peer)
@@ -157,7 +171,7 @@ impl Engine {
         self.sessions.remove(number);
         let vrf = session.inside().vrf().index();
         self.sessions_by_vrf[vrf] = self.sessions_by_vrf[vrf].saturating_sub(1);
-        self.stats.session_removed(&session);
+        self.stats.session_removed(session.transport());
         if session.mapping != 0 {
             self.unuse_mapping(session.mapping);
         }

@@ -4,7 +4,6 @@ use sekisho_types::VrfId;
 
 use super::Engine;
 use crate::key::{FlowKey, Transport, Word};
-use crate::session::Session;
 use crate::time::Time;
 
 const OUTBOUND: u64 = 1;
@@ -51,7 +50,7 @@ impl Engine {
     #[inline]
     pub fn prefetch(&self, probe: &Probe) {
         let _ = self.index.candidates(probe.hash, |number| {
-            sekisho_mem::prefetch_write(&self.sessions[number]);
+            sekisho_mem::prefetch_read(&self.sessions[number]);
         });
     }
 
@@ -64,7 +63,7 @@ impl Engine {
             let mut count = 0;
             for probe in burst {
                 let go_on = self.index.candidates(probe.hash, |number| {
-                    sekisho_mem::prefetch_write(&self.sessions[number]);
+                    sekisho_mem::prefetch_read(&self.sessions[number]);
                 });
                 // Written always, kept if counted: no branch.
                 second[count] = probe.hash;
@@ -72,7 +71,7 @@ impl Engine {
             }
             for &hash in &second[..count] {
                 self.index.second_candidates(hash, |number| {
-                    sekisho_mem::prefetch_write(&self.sessions[number]);
+                    sekisho_mem::prefetch_read(&self.sessions[number]);
                 });
             }
         }
@@ -169,15 +168,17 @@ impl Engine {
         None
     }
 
-    pub(super) fn outbound_hash(&self, session: &Session) -> u64 {
-        self.key
-            .hash(OUTBOUND, session.inside().0, session.peer().0)
+    #[inline(always)]
+    pub(super) fn outbound_hash(&self, inside: Word, peer: Word) -> u64 {
+        self.key.hash(OUTBOUND, inside.0, peer.0)
     }
 
+    #[inline(always)]
     pub(super) fn toward_hash(&self, outside: Word, peer: Word) -> u64 {
         self.key.hash(TOWARD, outside.0, peer.without_port().0)
     }
 
+    #[inline(always)]
     pub(super) fn inbound_hash(&self, outside: Word, peer: Word) -> u64 {
         self.key.hash(INBOUND, outside.0, peer.0)
     }

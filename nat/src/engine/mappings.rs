@@ -6,7 +6,7 @@
 use super::{Engine, Probe};
 use crate::key::{Transport, Word};
 use crate::policy::{Filtering, SnatTarget, Target};
-use crate::ports::HostKey;
+use crate::ports::BLOCK_PORTS;
 use crate::refusal::Refusal;
 use crate::session::{Mapping, uplink_mark};
 use crate::time::Time;
@@ -16,32 +16,47 @@ const MAPPING_OUTSIDE: u64 = 5;
 
 /// A mapping as it is looked for, with its places in the indexes.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct MappingKey {
-    pub(super) inside: Word,
-    pub(super) transport: Transport,
-    target: Target,
-    pub(super) host: HostKey,
-    pub(super) hash: u64,
+pub(crate) struct MappingKey {
+    pub(crate) inside: Word,
+    pub(crate) transport: Transport,
+    pub(crate) target: Target,
+    pub(crate) host_hash: u64,
+    pub(crate) hash: u64,
+}
+
+impl MappingKey {
+    pub(super) const NONE: Self = Self {
+        inside: Word(0),
+        transport: Transport::Udp,
+        target: Target(0),
+        host_hash: 0,
+        hash: 0,
+    };
+
+    /// How sessions of the mapping name their uplink.
+    #[inline]
+    pub(super) fn uplink(&self) -> u16 {
+        self.target.uplink_id().map_or(0, uplink_mark)
+    }
 }
 
 impl Engine {
-    #[inline]
-    pub(super) fn mapping_key(
+    #[inline(always)]
+    pub(super) fn mapping_key_into(
         &self,
+        key: &mut MappingKey,
         inside: Word,
         transport: Transport,
         target: Target,
-    ) -> MappingKey {
-        MappingKey {
-            inside,
-            transport,
-            target,
-            host: self.ports.host_key(inside, target),
-            hash: self.mapping_hash(inside, transport, target),
-        }
+    ) {
+        key.inside = inside;
+        key.transport = transport;
+        key.target = target;
+        key.host_hash = self.ports.host_hash(inside, target);
+        key.hash = self.mapping_hash(inside, transport, target);
     }
 
-    #[inline]
+    #[inline(always)]
     fn mapping_hash(&self, inside: Word, transport: Transport, target: Target) -> u64 {
         let place = u64::from(target.0) << 8 | transport.index() as u64;
         self.key.hash(MAPPING_INSIDE, inside.0, place)
@@ -52,7 +67,9 @@ impl Engine {
             .hash(MAPPING_OUTSIDE, outside.0, transport.index() as u64)
     }
 
-    pub(super) fn outside_of(&self, mapping: &Mapping) -> Word {
+    #[inline]
+    pub(super) fn outside_of(&self, number: u32) -> Word {
+        let mapping = &self.mappings[number];
         Word::outside(self.ports.outside(mapping.block, mapping.offset()))
     }
 
@@ -66,12 +83,12 @@ impl Engine {
         let hash = self.open_hash(probe.local, transport);
         self.open_index.find(hash, |number| {
             let mapping = &self.mappings[number];
-            mapping.transport() == transport && self.outside_of(mapping) == probe.local
+            mapping.transport() == transport && self.outside_of(number) == probe.local
         })
     }
 
     fn find_mapping(&self, key: &MappingKey) -> Option<u32> {
-        let host = self.ports.find_host(&key.host)?;
+        let host = self.ports.find_host(key)?;
         self.mapping_index.find(key.hash, |number| {
             let mapping = &self.mappings[number];
             (mapping.host, mapping.port, mapping.transport())
@@ -120,22 +137,22 @@ impl Engine {
         if key.target.is_uplink() && self.policy.addresses(key.target).is_empty() {
             return Err(Refusal::NoUplinkAddress);
         }
-        let lease = self
-            .ports
-            .allocate(now, &self.policy, &key.host, key.transport)?;
-        let mut mapping = Mapping::new(key.inside.port(), lease.outside.port(), key.transport);
-        (mapping.host, mapping.block) = (lease.host, lease.block);
-        let stored = self.mappings.insert(mapping);
+        let lease = self.ports.allocate(now, &self.policy, key)?;
+        let stored = self.mappings.take();
         let filed = stored.filter(|&number| self.mapping_index.insert(key.hash, number).is_ok());
-        if filed.is_none() {
+        let Some(number) = filed else {
             if let Some(number) = stored {
                 self.mappings.remove(number);
             }
-            let offset = mapping.offset();
+            let offset = lease.outside.port() % BLOCK_PORTS;
             self.ports
                 .free(lease.host, lease.block, key.transport, offset);
-        }
-        filed.ok_or(Refusal::SessionsFull)
+            return Err(Refusal::SessionsFull);
+        };
+        let mapping = &mut self.mappings[number];
+        mapping.begin(key.inside.port(), lease.outside.port(), key.transport);
+        (mapping.host, mapping.block) = (lease.host, lease.block);
+        Ok(number)
     }
 
     /// Files a mapping by its outside tuple if everybody is let in now, and only then. Without room
@@ -152,7 +169,7 @@ impl Engine {
         if open == mapping.is_open() {
             return;
         }
-        let hash = self.open_hash(self.outside_of(&mapping), mapping.transport());
+        let hash = self.open_hash(self.outside_of(number), mapping.transport());
         if !open {
             self.open_index.remove(hash, number);
             self.mappings[number].close();
@@ -177,7 +194,7 @@ impl Engine {
             self.mappings[number].detach();
         }
         if mapping.is_open() {
-            let hash = self.open_hash(self.outside_of(&mapping), mapping.transport());
+            let hash = self.open_hash(self.outside_of(number), mapping.transport());
             self.open_index.remove(hash, number);
             self.mappings[number].close();
         }

@@ -31,6 +31,7 @@ use sekisho_types::{VrfId, WorkerId};
 pub use batch::Departure;
 pub use hit::Hit;
 pub use lookup::Probe;
+pub(crate) use mappings::MappingKey;
 pub use memory::Memory;
 pub use show::{Cursor, SessionFilter, SessionView, Stats};
 

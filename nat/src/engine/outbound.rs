@@ -4,12 +4,13 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 
 use sekisho_types::{InterfaceId, VrfId};
 
+use super::lifecycle::Order;
 use super::mappings::MappingKey;
 use super::{Engine, Outbound, Probe};
 use crate::key::{FlowKey, TcpSegment, Transport, Word};
 use crate::policy::{SnatTarget, Target};
 use crate::refusal::Refusal;
-use crate::session::{Session, SessionId};
+use crate::session::SessionId;
 use crate::tcp::Side;
 use crate::time::Time;
 
@@ -26,17 +27,6 @@ enum Stateful {
     Forward(SocketAddrV4),
     /// It is one of a pool or uplink.
     Share(Target),
-}
-
-/// What becomes of a packet without a session, before anything is made for it.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Draft {
-    /// It needs no session.
-    Done(Outbound),
-    /// It needs one with this outside tuple.
-    Forward(SocketAddrV4),
-    /// It needs one with an outside tuple of this mapping.
-    Share(MappingKey),
 }
 
 impl Engine {
@@ -92,63 +82,59 @@ impl Engine {
         tcp: &TcpSegment,
         egress: InterfaceId,
     ) -> Result<Outbound, Refusal> {
-        match self.draft(probe, tcp, egress)? {
-            Draft::Done(outbound) => Ok(outbound),
-            Draft::Forward(outside) => {
-                let session = Session::new(probe.local, probe.peer, Word::outside(outside));
-                self.enter(now, probe, tcp, session)
-            }
-            Draft::Share(key) => {
-                let session = self.reserve(now, probe, &key)?;
-                self.enter(now, probe, tcp, session)
-            }
-        }
-    }
-
-    /// What becomes of a packet without a session, as far as nothing has to be made for it.
-    #[inline]
-    pub(super) fn draft(
-        &self,
-        probe: &Probe,
-        tcp: &TcpSegment,
-        egress: InterfaceId,
-    ) -> Result<Draft, Refusal> {
         let inside = probe.local;
         let stateful = match self.plan(probe, egress) {
             Plan::Stateful(stateful) => stateful,
-            Plan::Untranslated => return Ok(Draft::Done(Outbound::Untranslated)),
+            Plan::Untranslated => return Ok(Outbound::Untranslated),
             Plan::Floating(outside) => {
-                return Ok(Draft::Done(Outbound::Translated {
+                return Ok(Outbound::Translated {
                     source: SocketAddrV4::new(outside, inside.port()),
                     session: None,
-                }));
+                });
             }
         };
         let transport = probe.transport.ok_or(Refusal::Protocol)?;
         if transport == Transport::Tcp && !tcp.opens() {
             return Err(Refusal::NotSyn);
         }
-        Ok(match stateful {
-            Stateful::Forward(outside) => Draft::Forward(outside),
-            Stateful::Share(target) => Draft::Share(self.mapping_key(inside, transport, target)),
-        })
+        self.make_room(now)?;
+        let (outside, mapping, uplink) = match stateful {
+            Stateful::Forward(outside) => (Word::outside(outside), 0, 0),
+            Stateful::Share(target) => {
+                let mut key = MappingKey::NONE;
+                self.mapping_key_into(&mut key, inside, transport, target);
+                let mapping = self.use_mapping(now, &key)?;
+                (self.outside_of(mapping), mapping, key.uplink())
+            }
+        };
+        let order = Order {
+            inside,
+            peer: probe.peer,
+            outside,
+            mapping,
+            uplink,
+            outbound: probe.hash,
+            toward: self.toward_hash(outside, probe.peer),
+        };
+        self.enter(now, tcp, &order)
     }
 
-    /// A session, not stored yet, with an outside tuple of a mapping, which counts it.
+    /// The pool or uplink a packet without a session needs a port of, if that is what it needs and
+    /// may have.
     #[inline]
-    pub(super) fn reserve(
-        &mut self,
-        now: Time,
+    pub(super) fn target_of_new(
+        &self,
         probe: &Probe,
-        key: &MappingKey,
-    ) -> Result<Session, Refusal> {
-        self.make_room(now)?;
-        let mapping = self.use_mapping(now, key)?;
-        let outside = self.outside_of(&self.mappings[mapping]);
-        let mut session = Session::new(probe.local, probe.peer, outside);
-        session.mapping = mapping;
-        session.uplink = self.uplink_of(mapping);
-        Ok(session)
+        tcp: &TcpSegment,
+        egress: InterfaceId,
+    ) -> Option<Target> {
+        if probe.transport == Some(Transport::Tcp) && !tcp.opens() {
+            return None;
+        }
+        match self.plan(probe, egress) {
+            Plan::Stateful(Stateful::Share(target)) => Some(target),
+            _ => None,
+        }
     }
 
     /// Stores a session for the packet that asked for it.
@@ -156,19 +142,19 @@ impl Engine {
     pub(super) fn enter(
         &mut self,
         now: Time,
-        probe: &Probe,
         tcp: &TcpSegment,
-        session: Session,
+        order: &Order,
     ) -> Result<Outbound, Refusal> {
-        let number = self.create_session(now, session, probe.hash)?;
+        let number = self.create_session(now, order)?;
         self.pass(now, number, Side::Inside, tcp);
         Ok(Outbound::Translated {
-            source: session.outside().tuple(),
+            source: order.outside.tuple(),
             session: Some(SessionId(number)),
         })
     }
 
     /// What the policy says of a source that has no session.
+    #[inline]
     fn plan(&self, probe: &Probe, egress: InterfaceId) -> Plan {
         let (vrf, tuple) = (probe.local.vrf(), probe.local.tuple());
         if let Some(outside) = self.policy.floating_out(vrf, *tuple.ip()) {

@@ -17,6 +17,7 @@ use rand::rngs::StdRng;
 use sekisho_mem::{HugeSlice, MapError, prefetch_write, zeroable_struct};
 use sekisho_types::{VrfId, WorkerId};
 
+use crate::engine::MappingKey;
 use crate::key::{Transport, Word};
 use crate::owners::OutsideOwners;
 use crate::policy::{Policy, Shared, Target};
@@ -126,15 +127,6 @@ pub(crate) struct Lease {
     pub(crate) outside: SocketAddrV4,
 }
 
-/// An inside host as it is looked for, with its place in the index.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct HostKey {
-    inside: u32,
-    vrf: u16,
-    target: u32,
-    hash: u64,
-}
-
 /// The hosts and blocks of one worker.
 pub(crate) struct Ports {
     worker: WorkerId,
@@ -177,11 +169,10 @@ impl Ports {
         &mut self,
         now: Time,
         policy: &Policy,
-        key: &HostKey,
-        transport: Transport,
+        key: &MappingKey,
     ) -> Result<Lease, Refusal> {
         let host = self.host(key)?;
-        let target = Target(key.target);
+        let (target, transport) = (key.target, key.transport);
         match self.find_port(now, policy, host, target, transport) {
             Some((block, port)) => {
                 self.hosts[host].mappings += 1;
@@ -243,36 +234,33 @@ impl Ports {
         })
     }
 
-    /// An inside host as it is looked for.
-    #[inline]
-    pub(crate) fn host_key(&self, inside: Word, target: Target) -> HostKey {
-        let (address, vrf) = (inside.address_bits(), inside.vrf().value());
-        HostKey {
-            inside: address,
-            vrf,
-            target: target.0,
-            hash: self.host_hash(vrf, address, target.0),
-        }
+    /// Where an inside host is in the index.
+    #[inline(always)]
+    pub(crate) fn host_hash(&self, inside: Word, target: Target) -> u64 {
+        let host = inside.without_port().0;
+        self.key.hash(HOST_DOMAIN, host, u64::from(target.0))
     }
 
+    /// The host of a mapping that is looked for.
     #[inline]
-    pub(crate) fn find_host(&self, key: &HostKey) -> Option<u32> {
-        self.host_index.find(key.hash, |number| {
+    pub(crate) fn find_host(&self, key: &MappingKey) -> Option<u32> {
+        let (address, vrf) = (key.inside.address_bits(), key.inside.vrf().value());
+        self.host_index.find(key.host_hash, |number| {
             let host = &self.hosts[number];
-            (host.vrf, host.inside, host.target) == (key.vrf, key.inside, key.target)
+            (host.inside == address) & (host.vrf == vrf) & (host.target == key.target.0)
         })
     }
 
     /// Asks for the index line of a host.
     #[inline]
-    pub(crate) fn prefetch_host_index(&self, key: &HostKey) {
-        self.host_index.prefetch(key.hash);
+    pub(crate) fn prefetch_host_index(&self, host_hash: u64) {
+        self.host_index.prefetch(host_hash);
     }
 
     /// Asks for the records of the hosts that may be meant, once the index line is there.
     #[inline]
-    pub(crate) fn prefetch_host(&self, key: &HostKey) {
-        self.host_index.candidates(key.hash, |host| {
+    pub(crate) fn prefetch_host(&self, host_hash: u64) {
+        self.host_index.candidates(host_hash, |host| {
             self.hosts.prefetch(host);
         });
     }
@@ -285,7 +273,7 @@ impl Ports {
 
     /// Asks for the block a host will take a port from, once its record is there.
     #[inline]
-    pub(crate) fn prefetch_current_block(&self, key: &HostKey, transport: Transport) {
+    pub(crate) fn prefetch_current_block(&self, key: &MappingKey, transport: Transport) {
         if let Some(host) = self.find_host(key) {
             self.prefetch_block(self.hosts[host].current[transport.index()]);
         }
@@ -325,18 +313,18 @@ impl Ports {
     }
 
     /// The record of an inside host, made if there is none.
-    fn host(&mut self, key: &HostKey) -> Result<u32, Refusal> {
+    fn host(&mut self, key: &MappingKey) -> Result<u32, Refusal> {
         if let Some(host) = self.find_host(key) {
             return Ok(host);
         }
         let host = Host {
-            inside: key.inside,
-            target: key.target,
-            vrf: key.vrf,
+            inside: key.inside.address_bits(),
+            target: key.target.0,
+            vrf: key.inside.vrf().value(),
             ..Host::default()
         };
         let number = self.hosts.insert(host).ok_or(Refusal::SessionsFull)?;
-        if self.host_index.insert(key.hash, number).is_err() {
+        if self.host_index.insert(key.host_hash, number).is_err() {
             self.hosts.remove(number);
             return Err(Refusal::SessionsFull);
         }
@@ -348,18 +336,13 @@ impl Ports {
             .hash(BLOCK_DOMAIN, u64::from(slot), u64::from(number))
     }
 
-    fn host_hash(&self, vrf: u16, inside: u32, target: u32) -> u64 {
-        let place = u64::from(target) << 16 | u64::from(vrf);
-        self.key.hash(HOST_DOMAIN, u64::from(inside), place)
-    }
-
     fn drop_unused_host(&mut self, number: u32) {
         let host = self.hosts[number];
         if host.mappings > 0 {
             return;
         }
         self.disown_blocks(number);
-        let hash = self.host_hash(host.vrf, host.inside, host.target);
+        let hash = self.host_hash(self.inside(number, 0), Target(host.target));
         self.host_index.remove(hash, number);
         self.hosts.remove(number);
     }

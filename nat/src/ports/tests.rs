@@ -54,8 +54,15 @@ fn allocate(
     let now = Time::from_millis(step as u64 * 200);
     let inside = Ipv4Addr::new(10, 0, 0, host);
     let inside = Word::inside(VrfId::new(1), SocketAddrV4::new(inside, 0));
-    let key = ports.host_key(inside, Target::pool(POOL));
-    ports.allocate(now, policy, &key, transport)
+    let target = Target::pool(POOL);
+    let key = MappingKey {
+        inside,
+        transport,
+        target,
+        host_hash: ports.host_hash(inside, target),
+        hash: 0,
+    };
+    ports.allocate(now, policy, &key)
 }
 
 /// Every block with a host is in that host's list, once, and no other is.

@@ -25,17 +25,22 @@ impl<T: Zeroable + Default> Slab<T> {
         })
     }
 
-    /// Stores a record and gives its number; `None` when full.
+    /// Gives out a number, whose record is clear; `None` when full.
     #[inline]
-    pub(crate) fn insert(&mut self, record: T) -> Option<u32> {
-        let number = match self.vacancies.take() {
+    pub(crate) fn take(&mut self) -> Option<u32> {
+        Some(match self.vacancies.take() {
             Some(number) => number,
             None if (self.fresh as usize) < self.records.len() => {
                 self.fresh += 1;
                 self.fresh - 1
             }
             None => return None,
-        };
+        })
+    }
+
+    /// Stores a record and gives its number; `None` when full.
+    pub(crate) fn insert(&mut self, record: T) -> Option<u32> {
+        let number = self.take()?;
         self.records[number as usize] = record;
         Some(number)
     }
