@@ -24,8 +24,8 @@ pub struct TenantNat {
 #[derive(Debug)]
 #[repr(align(64))]
 pub struct TunnelSegment {
-    /// The gateway's Ethernet address.
-    pub mac: MacAddr,
+    /// The gateway's Ethernet address, as [`mac_word`] has it.
+    pub mac: u64,
     /// Its tenant's VRF.
     pub vrf: VrfId,
     /// Which segment it is.
@@ -79,7 +79,7 @@ impl TunnelTable {
             keys.push(segment.vni.value());
             table.by_id[index] = table.segments.len() as u32;
             table.segments.push(TunnelSegment {
-                mac: segment.mac,
+                mac: mac_word(segment.mac),
                 vrf: segment.vrf,
                 id: SegmentId::new(index as u16),
                 nat: nat(segment.vrf),
@@ -116,6 +116,13 @@ impl TunnelTable {
     pub fn segment(&self, id: SegmentId) -> Option<&TunnelSegment> {
         self.segments.get(*self.by_id.get(id.index())? as usize)
     }
+}
+
+/// An Ethernet address in the low 48 bits, as it is read from a frame in one load.
+#[inline(always)]
+pub const fn mac_word(mac: MacAddr) -> u64 {
+    let [a, b, c, d, e, f] = mac.octets();
+    u64::from_le_bytes([a, b, c, d, e, f, 0, 0])
 }
 
 /// From 32-bit keys to their places in the list it was made of. Half empty, so that most keys are

@@ -39,8 +39,8 @@ mod tcp;
 mod time;
 
 pub use engine::{
-    Cursor, Engine, EngineConfig, ErrorTarget, Hit, Inbound, Outbound, Probe, SessionFilter,
-    SessionView, Stats,
+    Cursor, Departure, Engine, EngineConfig, ErrorTarget, Hit, Inbound, Memory, Outbound, Probe,
+    SessionFilter, SessionView, Stats,
 };
 pub use key::{FlowKey, TcpSegment};
 pub use owners::OutsideOwners;

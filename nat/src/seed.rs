@@ -35,7 +35,8 @@ impl fmt::Debug for Seed {
     }
 }
 
-/// The secret of a hash function of two words: two folded multiplications, as in wyhash.
+/// The secret of a hash function of two words: three rounds of AES where the target has them, else
+/// two folded multiplications as in wyhash.
 #[derive(Clone, Copy)]
 pub(crate) struct HashKey([u64; 4]);
 
@@ -45,10 +46,17 @@ impl HashKey {
     }
 
     /// Hashes `a` and `b`; different `domain`s are independent functions.
-    #[inline]
-    pub(crate) const fn hash(&self, domain: u64, a: u64, b: u64) -> u64 {
-        let [k0, k1, k2, k3] = self.0;
-        fold(fold(a ^ k0, b ^ k1) ^ k2, domain ^ k3)
+    #[inline(always)]
+    pub(crate) fn hash(&self, domain: u64, a: u64, b: u64) -> u64 {
+        #[cfg(all(target_arch = "x86_64", target_feature = "aes"))]
+        {
+            sekisho_mem::aes_hash(&self.0, domain, a, b)
+        }
+        #[cfg(not(all(target_arch = "x86_64", target_feature = "aes")))]
+        {
+            let [k0, k1, k2, k3] = self.0;
+            fold(fold(a ^ k0, b ^ k1) ^ k2, domain ^ k3)
+        }
     }
 }
 
@@ -58,6 +66,7 @@ impl fmt::Debug for HashKey {
     }
 }
 
+#[cfg(not(all(target_arch = "x86_64", target_feature = "aes")))]
 /// Multiplies to 128 bits and folds the halves.
 const fn fold(a: u64, b: u64) -> u64 {
     let product = a as u128 * b as u128;

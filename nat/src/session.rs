@@ -1,12 +1,11 @@
 //! The records of sessions and mappings.
 
-use std::net::SocketAddrV4;
-
 use sekisho_mem::zeroable_struct;
 use sekisho_types::{InterfaceId, IpProtocol};
 
-use crate::key::{Transport, Word};
-use crate::tcp::{Sequences, Tracker};
+use crate::key::{TcpSegment, Transport, Word};
+use crate::ports::BLOCK_PORTS;
+use crate::tcp::{Effect, Sequences, Side, Tracker, follow, is_established};
 use crate::time::Time;
 
 /// A session of an engine, valid until it is removed; then the number may name another one.
@@ -52,13 +51,12 @@ zeroable_struct! {
 const _: () = assert!(size_of::<Session>() == 64);
 
 impl Session {
-    pub(crate) fn new(inside: Word, peer: Word, outside: Word) -> Self {
-        Self {
-            inside: inside.0,
-            peer: peer.0,
-            outside: outside.0,
-            ..Self::default()
-        }
+    /// Makes a free record a session. In place: a copy of it would have to wait until it is written.
+    #[inline(always)]
+    pub(crate) const fn begin(&mut self, inside: Word, peer: Word, outside: Word) {
+        self.inside = inside.0;
+        self.peer = peer.0;
+        self.outside = outside.0;
     }
 
     pub(crate) const fn inside(&self) -> Word {
@@ -82,10 +80,23 @@ impl Session {
         }
     }
 
-    #[inline]
-    pub(crate) const fn set_tcp(&mut self, tracker: Tracker) {
-        self.sequences = tracker.sequences;
-        self.tcp_flags = tracker.flags;
+    /// Takes note of a segment of its connection, if it is one.
+    #[inline(always)]
+    pub(crate) fn follow(&mut self, from: Side, segment: &TcpSegment) -> Effect {
+        let is_tcp = self.is_tcp();
+        follow(
+            &mut self.sequences,
+            &mut self.tcp_flags,
+            is_tcp,
+            from,
+            segment,
+        )
+    }
+
+    /// Whether it is an established connection; without a branch.
+    #[inline(always)]
+    pub(crate) const fn is_established(&self) -> bool {
+        is_established(self.tcp_flags)
     }
 
     /// Its protocol; `None` when the record is free.
@@ -137,51 +148,67 @@ pub(crate) const fn uplink_mark(uplink: InterfaceId) -> u16 {
 }
 
 zeroable_struct! {
-    /// An inside tuple that got an outside tuple of a pool or uplink.
+    /// An inside tuple that got an outside tuple of a pool or uplink. What it shares with others
+    /// stands in the records of its host (inside address, VRF, pool) and its block (outside address).
     #[derive(Clone, Copy, Debug, Default)]
     pub(crate) struct Mapping {
-        inside: u64,
-        outside: u64,
-        pub(crate) block: u32,
         pub(crate) host: u32,
+        pub(crate) block: u32,
         /// Sessions that use it; it goes with the last one.
         pub(crate) sessions: u32,
-        transport: u8,
-        /// Out of the index: a policy does not allow it any more, its sessions are going.
-        pub(crate) detached: u8,
-        unused: [u8; 2],
+        /// The inside port.
+        pub(crate) port: u16,
+        /// The place of the outside port in its block; the transport in the upper two bits.
+        place: u8,
+        flags: u8,
     }
 }
 
-const _: () = assert!(size_of::<Mapping>() == 32);
+const _: () = assert!(size_of::<Mapping>() == 16);
+
+/// Out of the index: a policy does not allow it any more, its sessions are going.
+const DETACHED: u8 = 1;
+/// Filed by its outside tuple: everybody is let in.
+const OPEN: u8 = 2;
 
 impl Mapping {
-    pub(crate) fn new(inside: Word, outside: Word, transport: Transport) -> Self {
-        Self {
-            inside: inside.0,
-            outside: outside.0,
-            transport: transport as u8,
-            ..Self::default()
-        }
+    /// Makes a free record a mapping without sessions, in place.
+    #[inline]
+    pub(crate) const fn begin(&mut self, port: u16, outside_port: u16, transport: Transport) {
+        self.port = port;
+        self.place = (outside_port % BLOCK_PORTS) as u8 | (transport as u8) << 6;
     }
 
-    pub(crate) const fn inside(&self) -> Word {
-        Word(self.inside)
-    }
-
-    pub(crate) const fn outside(&self) -> Word {
-        Word(self.outside)
-    }
-
-    pub(crate) fn outside_tuple(&self) -> SocketAddrV4 {
-        self.outside().tuple()
+    /// The place of its outside port in its block.
+    pub(crate) const fn offset(&self) -> u16 {
+        self.place as u16 % BLOCK_PORTS
     }
 
     pub(crate) const fn transport(&self) -> Transport {
-        match self.transport {
+        match self.place >> 6 {
             0 => Transport::Tcp,
             1 => Transport::Udp,
             _ => Transport::Icmp,
         }
+    }
+
+    pub(crate) const fn is_detached(&self) -> bool {
+        self.flags & DETACHED != 0
+    }
+
+    pub(crate) const fn detach(&mut self) {
+        self.flags |= DETACHED;
+    }
+
+    pub(crate) const fn is_open(&self) -> bool {
+        self.flags & OPEN != 0
+    }
+
+    pub(crate) const fn open(&mut self) {
+        self.flags |= OPEN;
+    }
+
+    pub(crate) const fn close(&mut self) {
+        self.flags &= !OPEN;
     }
 }

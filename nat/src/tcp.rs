@@ -78,49 +78,7 @@ impl Tracker {
         }
     }
 
-    /// Whether [`Self::state`] is [`TcpState::Established`]; without a branch.
-    #[inline(always)]
-    pub(crate) const fn is_established(&self) -> bool {
-        let both_fins = FIN_SEEN | FIN_SEEN << 1;
-        let open = self.flags & (ESTABLISHED | RESET) == ESTABLISHED;
-        open & (self.flags & both_fins != both_fins)
-    }
-
-    /// [`Self::segment`] of a packet of any protocol: what is not TCP fits and changes nothing. For
-    /// data on an established connection there is no branch that depends on the packet.
-    #[inline(always)]
-    pub(crate) fn follow(&mut self, is_tcp: bool, from: Side, segment: &TcpSegment) -> Effect {
-        const PLAIN: u8 = TcpSegment::SYN | TcpSegment::RST | TcpSegment::ACK;
-        let plain = (segment.flags & PLAIN == TcpSegment::ACK) & (self.flags & ESTABLISHED != 0);
-        if is_tcp & !plain {
-            return self.segment(from, segment);
-        }
-        let me = from as usize;
-        let fin = segment.flags & TcpSegment::FIN;
-        let sent = u32::from(segment.len) + u32::from(fin);
-        let end = segment.seq.wrapping_add(sent);
-        let ahead = end.wrapping_sub(self.sequences.end[me]);
-        let behind = self.sequences.end[me].wrapping_sub(end);
-        let lag = self.sequences.end[1 - me].wrapping_sub(segment.ack);
-        let fits = (lag < MAX_LAG) & ((ahead < MAX_LAG) | (behind < MAX_LAG));
-        let counts = is_tcp & fits;
-        let news = segment.ack.wrapping_sub(self.sequences.acked[me]) < 1 << 31;
-        let first = self.flags & ACK_SEEN << me == 0;
-        let seen = &mut self.sequences;
-        seen.end[me] = select(counts & (ahead < MAX_LAG), end, seen.end[me]);
-        seen.acked[me] = select(counts & (first | news), segment.ack, seen.acked[me]);
-        let fin_seen = fin * FIN_SEEN;
-        let flags = self.flags & !RESET | (ACK_SEEN | fin_seen) << me;
-        self.flags = select(counts, flags, self.flags);
-        if fits | !is_tcp {
-            Effect::Fits
-        } else {
-            Effect::Ignored
-        }
-    }
-
     /// Takes note of a segment.
-    #[cold]
     pub(crate) fn segment(&mut self, from: Side, segment: &TcpSegment) -> Effect {
         if segment.has(TcpSegment::RST) {
             self.reset(from, segment)
@@ -232,6 +190,63 @@ impl Tracker {
     const fn set(&mut self, flag: u8, side: usize) {
         self.flags |= flag << side;
     }
+}
+
+/// Whether the state behind flags is [`TcpState::Established`]; without a branch.
+#[inline(always)]
+pub(crate) const fn is_established(flags: u8) -> bool {
+    let both_fins = FIN_SEEN | FIN_SEEN << 1;
+    (flags & (ESTABLISHED | RESET) == ESTABLISHED) & (flags & both_fins != both_fins)
+}
+
+/// [`Tracker::segment`] of a packet of any protocol, in place: what is not TCP fits and changes
+/// nothing. For data on an established connection there is no branch that depends on the packet.
+#[inline(always)]
+pub(crate) fn follow(
+    seen: &mut Sequences,
+    flags: &mut u8,
+    is_tcp: bool,
+    from: Side,
+    segment: &TcpSegment,
+) -> Effect {
+    const PLAIN: u8 = TcpSegment::SYN | TcpSegment::RST | TcpSegment::ACK;
+    let not_plain = (segment.flags & PLAIN ^ TcpSegment::ACK) | (!*flags & ESTABLISHED);
+    if select(is_tcp, not_plain, 0) != 0 {
+        return follow_slowly(seen, flags, from, segment);
+    }
+    let me = from as usize;
+    let fin = segment.flags & TcpSegment::FIN;
+    let sent = u32::from(segment.len) + u32::from(fin);
+    let end = segment.seq.wrapping_add(sent);
+    let ahead = end.wrapping_sub(seen.end[me]);
+    let behind = seen.end[me].wrapping_sub(end);
+    let lag = seen.end[1 - me].wrapping_sub(segment.ack);
+    let fits = (lag < MAX_LAG) & ((ahead < MAX_LAG) | (behind < MAX_LAG));
+    let counts = is_tcp & fits;
+    let news = segment.ack.wrapping_sub(seen.acked[me]) < 1 << 31;
+    let first = *flags & ACK_SEEN << me == 0;
+    seen.end[me] = select(counts & (ahead < MAX_LAG), end, seen.end[me]);
+    seen.acked[me] = select(counts & (first | news), segment.ack, seen.acked[me]);
+    let fin_seen = fin * FIN_SEEN;
+    let more = *flags & !RESET | (ACK_SEEN | fin_seen) << me;
+    *flags = select(counts, more, *flags);
+    if fits | !is_tcp {
+        Effect::Fits
+    } else {
+        Effect::Ignored
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn follow_slowly(seen: &mut Sequences, flags: &mut u8, from: Side, segment: &TcpSegment) -> Effect {
+    let mut tracker = Tracker {
+        sequences: *seen,
+        flags: *flags,
+    };
+    let effect = tracker.segment(from, segment);
+    (*seen, *flags) = (tracker.sequences, tracker.flags);
+    effect
 }
 
 /// A choice the compiler makes without a branch.
@@ -365,10 +380,12 @@ mod tests {
                 let side = if outside { Outside } else { Inside };
                 let segment = segment(flags, seq, ack, len);
                 let effect = slow.segment(side, &segment);
-                prop_assert_eq!(fast.follow(true, side, &segment), effect);
+                let Tracker { sequences, flags } = &mut fast;
+                prop_assert_eq!(follow(sequences, flags, true, side, &segment), effect);
                 prop_assert_eq!(format!("{fast:?}"), format!("{slow:?}"));
-                prop_assert_eq!(fast.is_established(), fast.state() == TcpState::Established);
-                prop_assert_eq!(other.follow(false, side, &segment), Effect::Fits);
+                prop_assert_eq!(is_established(fast.flags), fast.state() == TcpState::Established);
+                let Tracker { sequences, flags } = &mut other;
+                prop_assert_eq!(follow(sequences, flags, false, side, &segment), Effect::Fits);
                 prop_assert_eq!(format!("{other:?}"), format!("{:?}", Tracker::default()));
             }
         }

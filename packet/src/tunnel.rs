@@ -46,13 +46,14 @@ impl VxlanTemplate {
     }
 
     /// Writes the headers before an inner frame of `frame_len` octets, at most 65,499, whose packet
-    /// has the type of service `tos`. `ethernet` is the outer Ethernet header.
+    /// has the type of service `tos`. `ethernet` writes the outer
+    /// Ethernet header.
     #[inline(always)]
     #[allow(clippy::too_many_arguments, reason = "one field of the headers each")]
     pub fn write(
         &self,
         room: &mut [u8; VXLAN_OVERHEAD],
-        ethernet: [u8; ethernet::HEADER_LEN],
+        ethernet: impl FnOnce(&mut [u8; ethernet::HEADER_LEN]),
         dst: Ipv4Addr,
         vni: Vni,
         src_port: u16,
@@ -68,7 +69,9 @@ impl VxlanTemplate {
         let sum = (sum & 0xffff) + (sum >> 16);
         let checksum = !((sum & 0xffff) + (sum >> 16)) as u16;
         *room = self.headers;
-        room[..IP].copy_from_slice(&ethernet);
+        if let Some(room) = room.first_chunk_mut() {
+            ethernet(room);
+        }
         room[IP + 1] = tos;
         room[IP + 2..IP + 4].copy_from_slice(&total_len.to_be_bytes());
         room[IP + 10..IP + 12].copy_from_slice(&checksum.to_be_bytes());
@@ -112,7 +115,7 @@ mod tests {
             ethernet::write_header(&mut header, encap.dst_mac, encap.src_mac, EtherType::IPV4);
             let mut room = [0xff; VXLAN_OVERHEAD];
             VxlanTemplate::new(encap.src, encap.dst_port, ttl, dscp).write(
-                &mut room, header, encap.dst, encap.vni, encap.src_port, frame_len, tos,
+                &mut room, |room| *room = header, encap.dst, encap.vni, encap.src_port, frame_len, tos,
             );
             prop_assert_eq!(room, right);
         }

@@ -1,5 +1,6 @@
 //! The rows: one file each.
 
+mod nat_engine;
 mod translate;
 
 use anyhow::{Result, bail};
@@ -15,10 +16,16 @@ pub(crate) struct Row {
     pub(crate) run: fn(&Options, &mut Report) -> Result<()>,
 }
 
-const ROWS: &[Row] = &[Row {
-    name: "vxlan-snat-ecmp4",
-    run: translate::run,
-}];
+const ROWS: &[Row] = &[
+    Row {
+        name: "vxlan-snat-ecmp4",
+        run: translate::run,
+    },
+    Row {
+        name: "nat-engine",
+        run: nat_engine::run,
+    },
+];
 
 /// The rows of those names; all without a name.
 pub(crate) fn selected(names: &[String]) -> Result<Vec<&'static Row>> {

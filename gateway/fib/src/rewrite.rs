@@ -244,6 +244,22 @@ impl Rewrite {
         header(self.0.ethernet)
     }
 
+    /// [`Self::header_v4`], written where it belongs.
+    #[inline(always)]
+    pub fn write_header_v4(&self, room: &mut [u8; HEADER]) {
+        let [first, second] = self.0.ethernet;
+        let (low, high) = room.split_at_mut(8);
+        low.copy_from_slice(&first.to_le_bytes());
+        high.copy_from_slice(&second.to_le_bytes()[..6]);
+    }
+
+    /// The destination of the Ethernet header, in the low 48 bits in memory order on a little-endian
+    /// machine.
+    #[inline(always)]
+    pub const fn destination_word(&self) -> u64 {
+        self.0.ethernet[0] & 0xffff_ffff_ffff
+    }
+
     /// The Ethernet header before an IPv6 packet, the inner one of a tunnel.
     #[inline]
     pub const fn header_v6(&self) -> [u8; HEADER] {

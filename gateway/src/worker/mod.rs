@@ -52,8 +52,6 @@ pub use self::forward::TUNNEL_OVERHEAD;
 const RING_BURST: usize = 64;
 /// VRF ids there can be.
 const MAX_VRFS: usize = 1 << 16;
-/// Most NAT sessions looked at for their age in one turn.
-const AGE_BUDGET: u32 = 32;
 
 /// What a worker is made of.
 pub struct Parts {
@@ -211,7 +209,7 @@ impl Worker {
         self.flush();
         self.serve_commands();
         let now = self.nat_now();
-        self.nat.age(now, AGE_BUDGET);
+        self.nat.age_in_turn(now);
         let stats = self.nat.stats();
         let sessions = stats.tcp_sessions + stats.udp_sessions + stats.icmp_sessions;
         self.counters.sessions.set(sessions);

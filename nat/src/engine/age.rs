@@ -1,10 +1,20 @@
 //! Which sessions may go on: aging, and what a change of policy does to them.
 
 use super::Engine;
+use super::removal::TOGETHER;
 use crate::key::Word;
 use crate::policy::Generation;
 use crate::session::Session;
 use crate::time::Time;
+
+/// How often all records are met in the shortest time-out.
+const ROUNDS: u32 = 8;
+/// Most records looked at in a turn: as many as may all expire within 250 us.
+const MOST_IN_TURN: u32 = 1024;
+/// Records looked at in each turn at least while a new policy has not met all.
+const LEAST_AFTER_CHANGE: u32 = 256;
+/// How many records ahead of the sweep are asked for.
+const AHEAD: u32 = 24;
 
 /// Where the sweep over the sessions stands.
 pub(super) struct Sweep {
@@ -16,6 +26,10 @@ pub(super) struct Sweep {
     round: bool,
     /// Every session was found valid by this generation or a later one.
     clean: Generation,
+    /// When a worker last called.
+    called: Time,
+    /// Records to be met since, times the milliseconds of a round.
+    owed: u64,
 }
 
 impl Sweep {
@@ -25,6 +39,8 @@ impl Sweep {
             started: 1,
             round: true,
             clean,
+            called: Time::from_millis(0),
+            owed: 0,
         }
     }
 
@@ -54,23 +70,62 @@ impl Engine {
     /// Looks at `budget` session records, going round: removes the expired and those the policy
     /// does not allow any more. Returns how many went.
     ///
-    /// To be called so often that all records are met within a fraction of the shortest time-out.
-    /// An expired session is not used in any case, but holds its port until it is met.
+    /// To be called so often that all records are met within a fraction of the shortest time-out;
+    /// [`Self::age_in_turn`] sees to that. An expired session is not used in any case, but holds its
+    /// port until it is met.
     pub fn age(&mut self, now: Time, budget: u32) -> u32 {
         let mut gone = 0;
         let end = self.sessions.end();
-        for _ in 0..budget.min(end) {
-            let number = self.sweep.advance(end);
-            let occupied = number < end && self.sessions[number].transport().is_some();
-            if occupied && !self.is_live(now, number) {
-                self.remove_session(number);
-                gone += 1;
-            }
+        let mut left = budget.min(end);
+        while left > 0 {
+            let slice = left.min(TOGETHER as u32);
+            gone += self.age_slice(now, slice, end);
+            left -= slice;
         }
         if self.sweep.is_complete() || self.sessions.len() == 0 {
             self.sweep.clean = self.policy.generation();
         }
         gone
+    }
+
+    /// [`Self::age`] with a budget that follows from the time passed since the last call: all records
+    /// are met in an eighth of the shortest time-out, a few thousand of them a call at most, which
+    /// takes less than 250 us. To be called by a worker on each turn.
+    pub fn age_in_turn(&mut self, now: Time) -> u32 {
+        let round = (self.policy.shortest_timeout() / ROUNDS).max(1);
+        let passed = now.since(self.sweep.called).min(round);
+        self.sweep.called = now;
+        let end = u64::from(self.sessions.end());
+        self.sweep.owed = (self.sweep.owed + u64::from(passed) * end).min(u64::from(round) * end);
+        let least = if self.sweep.is_complete() {
+            0
+        } else {
+            LEAST_AFTER_CHANGE
+        };
+        let due = (self.sweep.owed / u64::from(round)).min(u64::from(MOST_IN_TURN)) as u32;
+        self.sweep.owed -= u64::from(due) * u64::from(round);
+        self.age(now, due.max(least))
+    }
+
+    /// [`Self::age`] of at most [`TOGETHER`] records, none of them twice.
+    fn age_slice(&mut self, now: Time, slice: u32, end: u32) -> u32 {
+        let mut dying = [0; TOGETHER];
+        let mut count = 0;
+        for _ in 0..slice {
+            let number = self.sweep.advance(end);
+            self.sessions
+                .prefetch((number + AHEAD).min(end.saturating_sub(1)));
+            let occupied = number < end && self.sessions[number].transport().is_some();
+            if occupied && !self.is_live(now, number) {
+                dying[count] = number;
+                count += 1;
+            }
+        }
+        // Only a table smaller than a slice comes round within one.
+        let twice = end <= slice && count > 1 && dying[0] == dying[count - 1];
+        let dying = &dying[..count - usize::from(twice)];
+        self.remove_sessions(dying);
+        dying.len() as u32
     }
 
     /// The oldest generation a session may still be of. Once it is `g` or later on every worker,
@@ -100,9 +155,13 @@ impl Engine {
 
     #[cold]
     fn revalidate(&mut self, number: u32, generation: u16) -> bool {
-        let allowed = self.allowed(&self.sessions[number]);
+        let session = self.sessions[number];
+        let allowed = self.allowed(&session);
         if allowed {
             self.sessions[number].generation = generation;
+            if session.mapping != 0 {
+                self.follow_filter(session.mapping);
+            }
         }
         allowed
     }

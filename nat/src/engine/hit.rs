@@ -57,7 +57,7 @@ impl Rules {
     /// Whether a session in use was idle for too long.
     #[inline(always)]
     pub(super) fn is_expired(&self, now: Time, session: &Session) -> bool {
-        let established = u64::from(session.tcp().is_established());
+        let established = u64::from(session.is_established());
         let class = (session.peer().0 & 0xff | established) as usize % 32;
         now.since(session.last_seen()) >= self.timeouts[class]
     }
@@ -67,9 +67,7 @@ impl Session {
     /// What every packet does to its session; whether it fits the connection.
     #[inline(always)]
     pub(super) fn pass(&mut self, now: Time, from: Side, tcp: &TcpSegment, rules: &Rules) -> bool {
-        let mut tracker = self.tcp();
-        let fits = tracker.follow(self.is_tcp(), from, tcp) == Effect::Fits;
-        self.set_tcp(tracker);
+        let fits = self.follow(from, tcp) == Effect::Fits;
         let refreshes = match from {
             Side::Inside => true,
             Side::Outside => fits & rules.inbound_refresh,

@@ -2,11 +2,12 @@
 
 use std::net::SocketAddrV4;
 
+use super::lifecycle::Order;
 use super::{Engine, Inbound, Probe};
 use crate::key::{FlowKey, TcpSegment, Transport, Word};
 use crate::policy::Filtering;
 use crate::refusal::Refusal;
-use crate::session::{Session, SessionId};
+use crate::session::SessionId;
 use crate::tcp::Side;
 use crate::time::Time;
 
@@ -69,30 +70,68 @@ impl Engine {
         if transport == Transport::Tcp && !tcp.opens() {
             return Err(Refusal::NotSyn);
         }
-        let mut session = Session::new(inside, probe.peer, probe.local);
+        let mut uplink = 0;
         if mapping != 0 {
-            session.mapping = mapping;
-            session.uplink = self.uplink_of(mapping);
+            uplink = self.uplink_of(mapping);
+            self.mappings[mapping].sessions += 1;
         }
-        let number = self.create_session(now, session)?;
+        let order = Order {
+            inside,
+            peer: probe.peer,
+            outside: probe.local,
+            mapping,
+            uplink,
+            outbound: self.outbound_hash(inside, probe.peer),
+            toward: probe.hash,
+        };
+        let number = self.create_session(now, &order)?;
         self.pass(now, number, Side::Outside, tcp);
         Ok(self.inbound_of(number))
     }
 
     /// The mapping that lets a packet without a session in, and its inside tuple.
     fn admitted(&mut self, now: Time, probe: &Probe) -> Result<(Word, u32), Refusal> {
-        let mapping = self.find_mapping_outside(probe).ok_or(Refusal::NoMapping)?;
-        let inside = self.mappings[mapping].inside();
+        let toward = self.live_session_toward(now, probe);
+        let known = toward.filter(|&number| self.sessions[number].mapping != 0);
+        if let Some(number) = known {
+            let (inside, mapping) = {
+                let session = &self.sessions[number];
+                (session.inside(), session.mapping)
+            };
+            return match self.filtering(inside) {
+                Some(Filtering::AddressAndPortDependent) | None => Err(Refusal::Filtered),
+                Some(_) => Ok((inside, mapping)),
+            };
+        }
+        if let Some(mapping) = self.find_open_mapping(probe) {
+            let inside = self.inside_of(&self.mappings[mapping]);
+            let open = self.filtering(inside) == Some(Filtering::EndpointIndependent);
+            if open && self.mapping_allowed(mapping) {
+                return Ok((inside, mapping));
+            }
+        }
+        Err(self.refusal_of_stranger(probe))
+    }
+
+    fn filtering(&self, inside: Word) -> Option<Filtering> {
         let rule = self.policy.snat(inside.vrf(), inside.address());
-        let admits = match rule.map(|rule| rule.filtering) {
-            Some(Filtering::EndpointIndependent) => self.mapping_allowed(mapping),
-            Some(Filtering::AddressDependent) => self.has_session_toward(now, probe),
-            Some(Filtering::AddressAndPortDependent) | None => false,
-        };
-        if admits {
-            Ok((inside, mapping))
+        rule.map(|rule| rule.filtering)
+    }
+
+    /// Why a packet nobody asked for is refused.
+    fn refusal_of_stranger(&self, probe: &Probe) -> Refusal {
+        let outside = probe.local.tuple();
+        let mapped = self
+            .policy
+            .shared_address(*outside.ip())
+            .zip(probe.transport)
+            .is_some_and(|(address, transport)| {
+                self.ports.is_used(&address, outside.port(), transport)
+            });
+        if mapped {
+            Refusal::Filtered
         } else {
-            Err(Refusal::Filtered)
+            Refusal::NoMapping
         }
     }
 

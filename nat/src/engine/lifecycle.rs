@@ -6,12 +6,37 @@
 //! them form a ring, so that another can take the place of the first when that goes.
 
 use super::Engine;
+use crate::key::Word;
 use crate::refusal::Refusal;
 use crate::session::Session;
 use crate::time::Time;
 
 /// Records looked at for one that expired, when a session is wanted and none is free.
 const LAST_RESORT: u32 = 64;
+
+/// A session that is to be stored.
+#[derive(Clone, Copy)]
+pub(super) struct Order {
+    pub(super) inside: Word,
+    pub(super) peer: Word,
+    pub(super) outside: Word,
+    /// Its mapping; 0 for a port forward.
+    pub(super) mapping: u32,
+    pub(super) uplink: u16,
+    /// The hash of its outbound key.
+    pub(super) outbound: u64,
+    /// The hash of its outside tuple and the remote address.
+    pub(super) toward: u64,
+}
+
+/// Where a session is in the index.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Places {
+    pub(super) outbound: u64,
+    pub(super) inbound: u64,
+    /// Whether the latter is by the remote address alone.
+    pub(super) first: u8,
+}
 
 impl Engine {
     /// Makes sure a session can be stored, at need by a short look for an expired one.
@@ -26,78 +51,75 @@ impl Engine {
         }
     }
 
-    /// Stores a session. If that fails, a mapping it would have been the first of goes.
-    pub(super) fn create_session(
-        &mut self,
-        now: Time,
-        mut session: Session,
-    ) -> Result<u32, Refusal> {
-        session.generation = self.generation().value() as u16;
-        session.last_seen = now.raw();
-        if session.mapping != 0 {
-            // Counted first, so that no removal on the way takes the mapping along.
-            self.mappings[session.mapping].sessions += 1;
-        }
+    /// Stores a session, whose mapping counts it already. If that fails, the mapping counts it no
+    /// more.
+    #[inline]
+    pub(super) fn create_session(&mut self, now: Time, order: &Order) -> Result<u32, Refusal> {
         let stored = self
             .make_room(now)
-            .and_then(|()| self.store_session(now, session));
+            .and_then(|()| self.store_session(now, order));
         if stored.is_ok() {
-            self.sessions_by_vrf[session.inside().vrf().index()] += 1;
-            self.stats.session_created(&session);
-        } else if session.mapping != 0 {
-            self.unuse_mapping(session.mapping);
+            self.sessions_by_vrf[order.inside.vrf().index()] += 1;
+            self.stats.session_created(order.peer.transport());
+        } else if order.mapping != 0 {
+            self.unuse_mapping(order.mapping);
         }
         stored
     }
 
-    fn store_session(&mut self, now: Time, session: Session) -> Result<u32, Refusal> {
-        let (peer, outside) = (session.peer(), session.outside());
-        self.evict_rivals(now, &session)?;
-        let number = self.sessions.insert(session).ok_or(Refusal::SessionsFull)?;
-        let outbound = self.outbound_hash(&session);
+    fn store_session(&mut self, now: Time, order: &Order) -> Result<u32, Refusal> {
+        let &Order {
+            inside,
+            peer,
+            outside,
+            outbound,
+            toward,
+            ..
+        } = order;
+        let rival = self.index.find(outbound, |number| {
+            self.sessions[number].is_outbound(inside, peer)
+        });
+        if let Some(rival) = rival {
+            self.evict(now, rival)?;
+        }
+        let mut first = self.find_toward_by(toward, outside, peer);
+        let mut inbound = toward;
+        if let Some(number) = first {
+            inbound = self.inbound_hash(outside, peer);
+            if let Some(rival) = self.find_beside(number, inbound, outside, peer) {
+                self.evict(now, rival)?;
+                first = self.find_toward_by(toward, outside, peer);
+            }
+            if first.is_none() {
+                inbound = toward;
+            }
+        }
+        let number = self.sessions.take().ok_or(Refusal::SessionsFull)?;
         if self.index.insert(outbound, number).is_err() {
             self.sessions.remove(number);
             return Err(Refusal::SessionsFull);
         }
-        let first = self.find_toward(outside, peer);
-        let hash = if first.is_some() {
-            self.inbound_hash(outside, peer)
-        } else {
-            self.toward_hash(outside, peer)
-        };
-        if self.index.insert(hash, number).is_err() {
+        if self.index.insert(inbound, number).is_err() {
             self.index.remove(outbound, number);
             self.sessions.remove(number);
             return Err(Refusal::SessionsFull);
         }
-        self.sessions[number].filed_first = u8::from(first.is_none());
-        self.join_ring(first.unwrap_or(number), number);
+        let session = &mut self.sessions[number];
+        session.begin(inside, peer, outside);
+        session.mapping = order.mapping;
+        session.uplink = order.uplink;
+        session.generation = self.rules.generation;
+        session.last_seen = now.raw();
+        session.filed_first = u8::from(first.is_none());
+        (session.next, session.previous) = (number, number);
+        if let Some(first) = first {
+            self.join_ring(first, number);
+        }
         Ok(number)
     }
 
-    /// Removes dead sessions that hold one of the keys of a new one. A live one wins over it.
-    fn evict_rivals(&mut self, now: Time, session: &Session) -> Result<(), Refusal> {
-        let (inside, peer, outside) = (session.inside(), session.peer(), session.outside());
-        let same_inside = self.index.find(self.outbound_hash(session), |number| {
-            self.sessions[number].is_outbound(inside, peer)
-        });
-        if let Some(rival) = same_inside {
-            self.evict(now, rival)?;
-        }
-        let toward = self.find_toward(outside, peer);
-        let same_outside = toward
-            .filter(|&number| self.sessions[number].is_inbound(outside, peer))
-            .or_else(|| {
-                self.index.find(self.inbound_hash(outside, peer), |number| {
-                    self.sessions[number].is_inbound(outside, peer)
-                })
-            });
-        match same_outside {
-            Some(rival) => self.evict(now, rival),
-            None => Ok(()),
-        }
-    }
-
+    /// Removes a dead session that holds a key of a new one. A live one wins over it.
+    #[cold]
     fn evict(&mut self, now: Time, rival: u32) -> Result<(), Refusal> {
         if self.is_live(now, rival) {
             return Err(Refusal::Conflict);
@@ -106,44 +128,67 @@ impl Engine {
         Ok(())
     }
 
-    /// Puts a session into the ring of `first`, which may be itself.
+    /// Puts a session into the ring of `first`.
     fn join_ring(&mut self, first: u32, number: u32) {
-        let next = if first == number {
-            number
-        } else {
-            self.sessions[first].next
-        };
+        let next = self.sessions[first].next;
         let record = &mut self.sessions[number];
         (record.next, record.previous) = (next, first);
         self.sessions[first].next = number;
         self.sessions[next].previous = number;
     }
 
+    /// Where a session is in the index.
+    #[inline]
+    pub(super) fn places(&self, session: &Session) -> Places {
+        let (outside, peer) = (session.outside(), session.peer());
+        Places {
+            outbound: self.outbound_hash(session.inside(), peer),
+            first: session.filed_first,
+            inbound: if session.filed_first == 0 {
+                self.inbound_hash(outside, peer)
+            } else {
+                self.toward_hash(outside, peer)
+            },
+        }
+    }
+
     /// Removes a session and, if it was its last, its mapping.
     pub(super) fn remove_session(&mut self, number: u32) {
+        let places = self.places(&self.sessions[number]);
+        self.remove_session_at(number, places);
+    }
+
+    /// [`Self::remove_session`] whose places are known.
+    pub(super) fn remove_session_at(&mut self, number: u32, places: Places) {
         let session = self.sessions[number];
-        let (outside, peer) = (session.outside(), session.peer());
-        self.index.remove(self.outbound_hash(&session), number);
+        self.index.remove(places.outbound, number);
         let heir = session.next;
-        self.sessions[session.previous].next = session.next;
-        self.sessions[session.next].previous = session.previous;
-        let toward = self.toward_hash(outside, peer);
-        if session.filed_first == 0 {
-            self.index.remove(self.inbound_hash(outside, peer), number);
-        } else if heir == number {
-            self.index.remove(toward, number);
+        if heir == number {
+            self.index.remove(places.inbound, number);
         } else {
-            let heirs_own = self.inbound_hash(outside, self.sessions[heir].peer());
-            self.index.remove(heirs_own, heir);
-            self.index.replace(toward, number, heir);
-            self.sessions[heir].filed_first = 1;
+            self.leave_ring(number, &session, places.inbound);
         }
         self.sessions.remove(number);
         let vrf = session.inside().vrf().index();
         self.sessions_by_vrf[vrf] = self.sessions_by_vrf[vrf].saturating_sub(1);
-        self.stats.session_removed(&session);
+        self.stats.session_removed(session.transport());
         if session.mapping != 0 {
             self.unuse_mapping(session.mapping);
         }
+    }
+
+    /// Takes a session out of a ring of several, and out of its inbound place.
+    fn leave_ring(&mut self, number: u32, session: &Session, inbound: u64) {
+        let heir = session.next;
+        self.sessions[session.previous].next = heir;
+        self.sessions[heir].previous = session.previous;
+        if session.filed_first == 0 {
+            self.index.remove(inbound, number);
+            return;
+        }
+        let heirs_own = self.inbound_hash(session.outside(), self.sessions[heir].peer());
+        self.index.remove(heirs_own, heir);
+        self.index.replace(inbound, number, heir);
+        self.sessions[heir].filed_first = 1;
     }
 }

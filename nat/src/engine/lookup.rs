@@ -4,8 +4,6 @@ use sekisho_types::VrfId;
 
 use super::Engine;
 use crate::key::{FlowKey, Transport, Word};
-use crate::policy::Target;
-use crate::session::Session;
 use crate::time::Time;
 
 const OUTBOUND: u64 = 1;
@@ -13,8 +11,9 @@ const OUTBOUND: u64 = 1;
 const TOWARD: u64 = 2;
 /// Inbound, by outside tuple and remote tuple: finds the others.
 const INBOUND: u64 = 3;
-const MAPPING_INSIDE: u64 = 4;
-const MAPPING_OUTSIDE: u64 = 5;
+
+/// Probes looked at together.
+const BURST: usize = 64;
 
 /// Expired sessions toward one remote address removed for one packet.
 const EXPIRED_PER_PACKET: usize = 4;
@@ -27,7 +26,7 @@ pub struct Probe {
     pub(super) local: Word,
     pub(super) peer: Word,
     pub(super) transport: Option<Transport>,
-    hash: u64,
+    pub(super) hash: u64,
 }
 
 impl Engine {
@@ -50,9 +49,32 @@ impl Engine {
     /// Brings the session of a probe close, once its index line has arrived.
     #[inline]
     pub fn prefetch(&self, probe: &Probe) {
-        self.index.candidates(probe.hash, |number| {
-            sekisho_mem::prefetch_write(&self.sessions[number]);
+        let _ = self.index.candidates(probe.hash, |number| {
+            sekisho_mem::prefetch_read(&self.sessions[number]);
         });
+    }
+
+    /// [`Self::prefetch`] of a burst: also finds those sessions the second look finds, which would
+    /// each be waited for otherwise.
+    #[inline]
+    pub fn prefetch_burst(&self, probes: &[Probe]) {
+        for burst in probes.chunks(BURST) {
+            let mut second = [0; BURST];
+            let mut count = 0;
+            for probe in burst {
+                let go_on = self.index.candidates(probe.hash, |number| {
+                    sekisho_mem::prefetch_read(&self.sessions[number]);
+                });
+                // Written always, kept if counted: no branch.
+                second[count] = probe.hash;
+                count += usize::from(go_on);
+            }
+            for &hash in &second[..count] {
+                self.index.second_candidates(hash, |number| {
+                    sekisho_mem::prefetch_read(&self.sessions[number]);
+                });
+            }
+        }
     }
 
     #[inline]
@@ -94,85 +116,70 @@ impl Engine {
     /// whole key.
     #[inline]
     pub(super) fn find_inbound(&self, probe: &Probe) -> Option<u32> {
-        let first = self.find_toward(probe.local, probe.peer)?;
+        let first = self.find_toward(probe)?;
         if self.sessions[first].is_inbound(probe.local, probe.peer) {
             return Some(first);
         }
-        let hash = self.inbound_hash(probe.local, probe.peer);
-        self.index.find(hash, |number| {
-            self.sessions[number].is_inbound(probe.local, probe.peer)
-        })
+        let inbound = self.inbound_hash(probe.local, probe.peer);
+        self.find_beside(first, inbound, probe.local, probe.peer)
     }
 
     /// The first session from an outside tuple to a remote address.
-    pub(super) fn find_toward(&self, outside: Word, peer: Word) -> Option<u32> {
-        self.index.find(self.toward_hash(outside, peer), |number| {
+    #[inline]
+    pub(super) fn find_toward(&self, probe: &Probe) -> Option<u32> {
+        self.find_toward_by(probe.hash, probe.local, probe.peer)
+    }
+
+    /// [`Self::find_toward`] by its hash.
+    #[inline]
+    pub(super) fn find_toward_by(&self, hash: u64, outside: Word, peer: Word) -> Option<u32> {
+        self.index.find(hash, |number| {
             self.sessions[number].is_toward(outside, peer)
         })
     }
 
-    /// Whether a live session leads to the remote address, on whatever port: the filter of
-    /// RFC 4787 REQ-8. Removes expired ones it meets.
-    pub(super) fn has_session_toward(&mut self, now: Time, probe: &Probe) -> bool {
-        for _ in 0..EXPIRED_PER_PACKET {
-            match self.find_toward(probe.local, probe.peer) {
-                None => return false,
-                Some(number) if self.is_live(now, number) => return true,
-                Some(number) => self.remove_session(number),
-            }
-        }
-        false
-    }
-
-    pub(super) fn find_mapping_inside(
+    /// The session of exactly a remote tuple, beside the first toward its address; `inbound` is the
+    /// hash of the whole key.
+    pub(super) fn find_beside(
         &self,
-        inside: Word,
-        transport: Transport,
-        target: Target,
+        first: u32,
+        inbound: u64,
+        outside: Word,
+        peer: Word,
     ) -> Option<u32> {
-        let hash = self.mapping_inside_hash(inside, transport, target);
-        self.mapping_index.find(hash, |number| {
-            let mapping = &self.mappings[number];
-            mapping.inside() == inside
-                && mapping.transport() == transport
-                && self.ports.target(mapping.host) == target
+        if self.sessions[first].is_inbound(outside, peer) {
+            return Some(first);
+        }
+        self.index.find(inbound, |number| {
+            self.sessions[number].is_inbound(outside, peer)
         })
     }
 
-    pub(super) fn find_mapping_outside(&self, probe: &Probe) -> Option<u32> {
-        let transport = probe.transport?;
-        let hash = self.mapping_outside_hash(probe.local, transport);
-        self.mapping_index.find(hash, |number| {
-            let mapping = &self.mappings[number];
-            mapping.outside() == probe.local && mapping.transport() == transport
-        })
+    /// A live session to the remote address, on whatever port: the filter of RFC 4787 REQ-8. Removes
+    /// expired ones it meets.
+    pub(super) fn live_session_toward(&mut self, now: Time, probe: &Probe) -> Option<u32> {
+        for _ in 0..EXPIRED_PER_PACKET {
+            let number = self.find_toward(probe)?;
+            if self.is_live(now, number) {
+                return Some(number);
+            }
+            self.remove_session(number);
+        }
+        None
     }
 
-    pub(super) const fn outbound_hash(&self, session: &Session) -> u64 {
-        self.key
-            .hash(OUTBOUND, session.inside().0, session.peer().0)
+    #[inline(always)]
+    pub(super) fn outbound_hash(&self, inside: Word, peer: Word) -> u64 {
+        self.key.hash(OUTBOUND, inside.0, peer.0)
     }
 
-    pub(super) const fn toward_hash(&self, outside: Word, peer: Word) -> u64 {
+    #[inline(always)]
+    pub(super) fn toward_hash(&self, outside: Word, peer: Word) -> u64 {
         self.key.hash(TOWARD, outside.0, peer.without_port().0)
     }
 
-    pub(super) const fn inbound_hash(&self, outside: Word, peer: Word) -> u64 {
+    #[inline(always)]
+    pub(super) fn inbound_hash(&self, outside: Word, peer: Word) -> u64 {
         self.key.hash(INBOUND, outside.0, peer.0)
-    }
-
-    pub(super) fn mapping_inside_hash(
-        &self,
-        inside: Word,
-        transport: Transport,
-        target: Target,
-    ) -> u64 {
-        let place = u64::from(target.0) << 8 | transport.index() as u64;
-        self.key.hash(MAPPING_INSIDE, inside.0, place)
-    }
-
-    pub(super) const fn mapping_outside_hash(&self, outside: Word, transport: Transport) -> u64 {
-        self.key
-            .hash(MAPPING_OUTSIDE, outside.0, transport.index() as u64)
     }
 }

@@ -1,17 +1,106 @@
 //! How mappings come and go.
+//!
+//! A mapping is in the index by its inside tuple. By its outside tuple it is in another, and only
+//! where everybody is let in (endpoint-independent filtering): elsewhere a session of it leads to it.
 
-use super::Engine;
+use super::{Engine, Probe};
 use crate::key::{Transport, Word};
-use crate::policy::{SnatTarget, Target};
+use crate::policy::{Filtering, SnatTarget, Target};
+use crate::ports::BLOCK_PORTS;
 use crate::refusal::Refusal;
 use crate::session::{Mapping, uplink_mark};
 use crate::time::Time;
 
+const MAPPING_INSIDE: u64 = 4;
+const MAPPING_OUTSIDE: u64 = 5;
+
+/// A mapping as it is looked for, with its places in the indexes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct MappingKey {
+    pub(crate) inside: Word,
+    pub(crate) transport: Transport,
+    pub(crate) target: Target,
+    pub(crate) host_hash: u64,
+    pub(crate) hash: u64,
+}
+
+impl MappingKey {
+    pub(super) const NONE: Self = Self {
+        inside: Word(0),
+        transport: Transport::Udp,
+        target: Target(0),
+        host_hash: 0,
+        hash: 0,
+    };
+
+    /// How sessions of the mapping name their uplink.
+    #[inline]
+    pub(super) fn uplink(&self) -> u16 {
+        self.target.uplink_id().map_or(0, uplink_mark)
+    }
+}
+
 impl Engine {
+    #[inline(always)]
+    pub(super) fn mapping_key_into(
+        &self,
+        key: &mut MappingKey,
+        inside: Word,
+        transport: Transport,
+        target: Target,
+    ) {
+        key.inside = inside;
+        key.transport = transport;
+        key.target = target;
+        key.host_hash = self.ports.host_hash(inside, target);
+        key.hash = self.mapping_hash(inside, transport, target);
+    }
+
+    #[inline(always)]
+    fn mapping_hash(&self, inside: Word, transport: Transport, target: Target) -> u64 {
+        let place = u64::from(target.0) << 8 | transport.index() as u64;
+        self.key.hash(MAPPING_INSIDE, inside.0, place)
+    }
+
+    fn open_hash(&self, outside: Word, transport: Transport) -> u64 {
+        self.key
+            .hash(MAPPING_OUTSIDE, outside.0, transport.index() as u64)
+    }
+
+    #[inline]
+    pub(super) fn outside_of(&self, number: u32) -> Word {
+        let mapping = &self.mappings[number];
+        Word::outside(self.ports.outside(mapping.block, mapping.offset()))
+    }
+
+    pub(super) fn inside_of(&self, mapping: &Mapping) -> Word {
+        self.ports.inside(mapping.host, mapping.port)
+    }
+
+    /// A mapping that lets everybody in.
+    pub(super) fn find_open_mapping(&self, probe: &Probe) -> Option<u32> {
+        let transport = probe.transport?;
+        let hash = self.open_hash(probe.local, transport);
+        self.open_index.find(hash, |number| {
+            let mapping = &self.mappings[number];
+            mapping.transport() == transport && self.outside_of(number) == probe.local
+        })
+    }
+
+    fn find_mapping(&self, key: &MappingKey) -> Option<u32> {
+        let host = self.ports.find_host(key)?;
+        self.mapping_index.find(key.hash, |number| {
+            let mapping = &self.mappings[number];
+            (mapping.host, mapping.port, mapping.transport())
+                == (host, key.inside.port(), key.transport)
+        })
+    }
+
     /// Whether the policy would still give a mapping its outside tuple.
     pub(super) fn mapping_allowed(&self, number: u32) -> bool {
         let mapping = &self.mappings[number];
-        let (vrf, inside) = (mapping.inside().vrf(), mapping.inside().tuple());
+        let inside = self.inside_of(mapping);
+        let (vrf, inside) = (inside.vrf(), inside.tuple());
         let target = self.ports.target(mapping.host);
         let by_rule = match self.policy.snat(vrf, *inside.ip()).map(|rule| rule.target) {
             Some(SnatTarget::Pool(pool)) => target == Target::pool(pool),
@@ -19,81 +108,100 @@ impl Engine {
             Some(SnatTarget::NoNat) | None => false,
         };
         let protocol = mapping.transport().protocol();
+        let outside = self.ports.outside(mapping.block, mapping.offset());
         by_rule
             && self.policy.floating_out(vrf, *inside.ip()).is_none()
             && self.policy.forward_back(vrf, protocol, inside).is_none()
-            && self.policy.may_hand_out(mapping.outside_tuple(), target)
+            && self.policy.may_hand_out(outside, target)
     }
 
-    /// The mapping of an inside tuple, made if there is none. A new one has no sessions yet.
-    pub(super) fn mapping(
-        &mut self,
-        now: Time,
-        inside: Word,
-        transport: Transport,
-        target: Target,
-    ) -> Result<u32, Refusal> {
-        if let Some(number) = self.find_mapping_inside(inside, transport, target) {
-            if self.mapping_allowed(number) {
-                return Ok(number);
+    /// The mapping of an inside tuple, made if there is none, with one session more, which is about
+    /// to be stored.
+    pub(super) fn use_mapping(&mut self, now: Time, key: &MappingKey) -> Result<u32, Refusal> {
+        let number = match self.find_mapping(key) {
+            Some(number) if self.mapping_allowed(number) => number,
+            disallowed => {
+                if let Some(number) = disallowed {
+                    self.detach_mapping(number);
+                }
+                self.make_mapping(now, key)?
             }
-            self.detach_mapping(number);
-        }
-        if self.policy.addresses(target).is_empty() && target.is_uplink() {
+        };
+        self.mappings[number].sessions += 1;
+        self.follow_filter(number);
+        Ok(number)
+    }
+
+    /// A new mapping without sessions.
+    fn make_mapping(&mut self, now: Time, key: &MappingKey) -> Result<u32, Refusal> {
+        if key.target.is_uplink() && self.policy.addresses(key.target).is_empty() {
             return Err(Refusal::NoUplinkAddress);
         }
-        let lease = self.ports.allocate(
-            now,
-            &self.policy,
-            inside.vrf(),
-            inside.address(),
-            target,
-            transport,
-        )?;
-        let outside = Word::outside(lease.outside);
-        let mut mapping = Mapping::new(inside, outside, transport);
-        (mapping.host, mapping.block) = (lease.host, lease.block);
-        let stored = self.mappings.insert(mapping);
-        let inserted = stored.filter(|&number| self.file_mapping(number, target));
-        if inserted.is_none() {
+        let lease = self.ports.allocate(now, &self.policy, key)?;
+        let stored = self.mappings.take();
+        let filed = stored.filter(|&number| self.mapping_index.insert(key.hash, number).is_ok());
+        let Some(number) = filed else {
             if let Some(number) = stored {
                 self.mappings.remove(number);
             }
+            let offset = lease.outside.port() % BLOCK_PORTS;
             self.ports
-                .free(lease.host, lease.block, transport, lease.outside.port());
-        }
-        inserted.ok_or(Refusal::SessionsFull)
+                .free(lease.host, lease.block, key.transport, offset);
+            return Err(Refusal::SessionsFull);
+        };
+        let mapping = &mut self.mappings[number];
+        mapping.begin(key.inside.port(), lease.outside.port(), key.transport);
+        (mapping.host, mapping.block) = (lease.host, lease.block);
+        Ok(number)
     }
 
-    /// Puts a mapping into the index, both ways; whether there was room.
-    fn file_mapping(&mut self, number: u32, target: Target) -> bool {
+    /// Files a mapping by its outside tuple if everybody is let in now, and only then. Without room
+    /// for that it lets in whom its sessions lead to.
+    pub(super) fn follow_filter(&mut self, number: u32) {
         let mapping = self.mappings[number];
-        let inside = self.mapping_inside_hash(mapping.inside(), mapping.transport(), target);
-        let outside = self.mapping_outside_hash(mapping.outside(), mapping.transport());
-        if self.mapping_index.insert(inside, number).is_err() {
-            return false;
+        if !self.has_open_rules && !mapping.is_open() {
+            return;
         }
-        if self.mapping_index.insert(outside, number).is_err() {
-            self.mapping_index.remove(inside, number);
-            return false;
+        let inside = self.inside_of(&mapping);
+        let rule = self.policy.snat(inside.vrf(), inside.address());
+        let open = rule.is_some_and(|rule| rule.filtering == Filtering::EndpointIndependent)
+            && !mapping.is_detached();
+        if open == mapping.is_open() {
+            return;
         }
-        true
+        let hash = self.open_hash(self.outside_of(number), mapping.transport());
+        if !open {
+            self.open_index.remove(hash, number);
+            self.mappings[number].close();
+        } else if self.open_index.insert(hash, number).is_ok() {
+            self.mappings[number].open();
+        }
+    }
+
+    /// Where a mapping is in the index.
+    #[inline]
+    pub(super) fn hash_of_mapping(&self, mapping: &Mapping) -> u64 {
+        let target = self.ports.target(mapping.host);
+        self.mapping_hash(self.inside_of(mapping), mapping.transport(), target)
     }
 
     /// Takes a mapping out of the index. It keeps its port until its sessions are gone.
     fn detach_mapping(&mut self, number: u32) {
         let mapping = self.mappings[number];
-        if mapping.detached == 0 {
-            let target = self.ports.target(mapping.host);
-            let inside = self.mapping_inside_hash(mapping.inside(), mapping.transport(), target);
-            let outside = self.mapping_outside_hash(mapping.outside(), mapping.transport());
-            self.mapping_index.remove(inside, number);
-            self.mapping_index.remove(outside, number);
-            self.mappings[number].detached = 1;
+        if !mapping.is_detached() {
+            self.mapping_index
+                .remove(self.hash_of_mapping(&mapping), number);
+            self.mappings[number].detach();
+        }
+        if mapping.is_open() {
+            let hash = self.open_hash(self.outside_of(number), mapping.transport());
+            self.open_index.remove(hash, number);
+            self.mappings[number].close();
         }
     }
 
     /// Notes that one session less uses a mapping; the last one takes it along.
+    #[inline]
     pub(super) fn unuse_mapping(&mut self, number: u32) {
         let mapping = &mut self.mappings[number];
         mapping.sessions = mapping.sessions.saturating_sub(1);
@@ -106,9 +214,12 @@ impl Engine {
         self.detach_mapping(number);
         let mapping = self.mappings[number];
         self.mappings.remove(number);
-        let port = mapping.outside().port();
-        self.ports
-            .free(mapping.host, mapping.block, mapping.transport(), port);
+        self.ports.free(
+            mapping.host,
+            mapping.block,
+            mapping.transport(),
+            mapping.offset(),
+        );
     }
 
     /// How sessions of a mapping name their uplink.

@@ -1,13 +1,16 @@
 //! The engine of one worker: the way of a packet through its sessions.
 
 mod age;
+mod batch;
 mod errors;
 mod hit;
 mod inbound;
 mod lifecycle;
 mod lookup;
 mod mappings;
+mod memory;
 mod outbound;
+mod removal;
 mod show;
 
 #[cfg(test)]
@@ -25,17 +28,20 @@ use std::sync::Arc;
 use sekisho_mem::{HugeSlice, MapError};
 use sekisho_types::{VrfId, WorkerId};
 
+pub use batch::Departure;
 pub use hit::Hit;
 pub use lookup::Probe;
+pub(crate) use mappings::MappingKey;
+pub use memory::Memory;
 pub use show::{Cursor, SessionFilter, SessionView, Stats};
 
 use crate::key::TcpSegment;
-use crate::policy::{Generation, Policy};
+use crate::policy::Policy;
 use crate::ports::Ports;
 use crate::refusal::Refusal;
 use crate::seed::{HashKey, Seed};
 use crate::session::{Mapping, Session, SessionId};
-use crate::table::{Index, Slab};
+use crate::table::{Index, Slab, Tiers};
 use crate::tcp::Side;
 use crate::time::Time;
 
@@ -100,7 +106,12 @@ pub struct Engine {
     sessions: Slab<Session>,
     index: Index,
     mappings: Slab<Mapping>,
+    /// Mappings by inside tuple.
     mapping_index: Index,
+    /// Mappings that let everybody in, by outside tuple.
+    open_index: Tiers,
+    /// Whether the policy has a rule that lets everybody in.
+    has_open_rules: bool,
     ports: Ports,
     sessions_by_vrf: HugeSlice<u32>,
     sweep: age::Sweep,
@@ -121,7 +132,9 @@ impl Engine {
             sessions: Slab::new(capacity)?,
             index: Index::new(capacity as usize * 2)?,
             mappings: Slab::new(capacity)?,
-            mapping_index: Index::new(capacity as usize * 2)?,
+            mapping_index: Index::new(capacity as usize)?,
+            open_index: Tiers::new(capacity as usize / 16, capacity as usize)?,
+            has_open_rules: policy.has_open_rules(),
             ports: Ports::new(config.worker, owners, capacity, random)?,
             sessions_by_vrf: HugeSlice::new(usize::from(u16::MAX) + 1)?,
             sweep: age::Sweep::new(policy.generation()),
@@ -145,6 +158,7 @@ impl Engine {
     pub fn set_policy(&mut self, policy: Arc<Policy>) -> Arc<Policy> {
         self.sweep.restart();
         self.rules = hit::Rules::of(&policy);
+        self.has_open_rules = policy.has_open_rules();
         std::mem::replace(&mut self.policy, policy)
     }
 
@@ -160,9 +174,5 @@ impl Engine {
             self.stats.refusals[refusal.index()] += 1;
         }
         result
-    }
-
-    fn generation(&self) -> Generation {
-        self.policy.generation()
     }
 }

@@ -4,11 +4,13 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 
 use sekisho_types::{InterfaceId, VrfId};
 
+use super::lifecycle::Order;
+use super::mappings::MappingKey;
 use super::{Engine, Outbound, Probe};
 use crate::key::{FlowKey, TcpSegment, Transport, Word};
 use crate::policy::{SnatTarget, Target};
 use crate::refusal::Refusal;
-use crate::session::{Session, SessionId, uplink_mark};
+use crate::session::SessionId;
 use crate::tcp::Side;
 use crate::time::Time;
 
@@ -96,26 +98,63 @@ impl Engine {
             return Err(Refusal::NotSyn);
         }
         self.make_room(now)?;
-        let session = match stateful {
+        let (outside, mapping, uplink) = match stateful {
+            Stateful::Forward(outside) => (Word::outside(outside), 0, 0),
             Stateful::Share(target) => {
-                let mapping = self.mapping(now, inside, transport, target)?;
-                let outside = self.mappings[mapping].outside();
-                let mut session = Session::new(inside, probe.peer, outside);
-                session.mapping = mapping;
-                session.uplink = target.uplink_id().map_or(0, uplink_mark);
-                session
+                let mut key = MappingKey::NONE;
+                self.mapping_key_into(&mut key, inside, transport, target);
+                let mapping = self.use_mapping(now, &key)?;
+                (self.outside_of(mapping), mapping, key.uplink())
             }
-            Stateful::Forward(outside) => Session::new(inside, probe.peer, Word::outside(outside)),
         };
-        let number = self.create_session(now, session)?;
+        let order = Order {
+            inside,
+            peer: probe.peer,
+            outside,
+            mapping,
+            uplink,
+            outbound: probe.hash,
+            toward: self.toward_hash(outside, probe.peer),
+        };
+        self.enter(now, tcp, &order)
+    }
+
+    /// The pool or uplink a packet without a session needs a port of, if that is what it needs and
+    /// may have.
+    #[inline]
+    pub(super) fn target_of_new(
+        &self,
+        probe: &Probe,
+        tcp: &TcpSegment,
+        egress: InterfaceId,
+    ) -> Option<Target> {
+        if probe.transport == Some(Transport::Tcp) && !tcp.opens() {
+            return None;
+        }
+        match self.plan(probe, egress) {
+            Plan::Stateful(Stateful::Share(target)) => Some(target),
+            _ => None,
+        }
+    }
+
+    /// Stores a session for the packet that asked for it.
+    #[inline]
+    pub(super) fn enter(
+        &mut self,
+        now: Time,
+        tcp: &TcpSegment,
+        order: &Order,
+    ) -> Result<Outbound, Refusal> {
+        let number = self.create_session(now, order)?;
         self.pass(now, number, Side::Inside, tcp);
         Ok(Outbound::Translated {
-            source: session.outside().tuple(),
+            source: order.outside.tuple(),
             session: Some(SessionId(number)),
         })
     }
 
     /// What the policy says of a source that has no session.
+    #[inline]
     fn plan(&self, probe: &Probe, egress: InterfaceId) -> Plan {
         let (vrf, tuple) = (probe.local.vrf(), probe.local.tuple());
         if let Some(outside) = self.policy.floating_out(vrf, *tuple.ip()) {

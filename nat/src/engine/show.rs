@@ -96,22 +96,22 @@ pub struct Stats {
 }
 
 impl Stats {
-    pub(super) fn session_created(&mut self, session: &Session) {
+    pub(super) fn session_created(&mut self, transport: Option<Transport>) {
         self.created += 1;
-        if let Some(sessions) = self.sessions(session) {
+        if let Some(sessions) = self.sessions(transport) {
             *sessions += 1;
         }
     }
 
-    pub(super) fn session_removed(&mut self, session: &Session) {
+    pub(super) fn session_removed(&mut self, transport: Option<Transport>) {
         self.removed += 1;
-        if let Some(sessions) = self.sessions(session) {
+        if let Some(sessions) = self.sessions(transport) {
             *sessions -= 1;
         }
     }
 
-    fn sessions(&mut self, session: &Session) -> Option<&mut u64> {
-        Some(match session.transport()? {
+    fn sessions(&mut self, transport: Option<Transport>) -> Option<&mut u64> {
+        Some(match transport? {
             Transport::Tcp => &mut self.tcp_sessions,
             Transport::Udp => &mut self.udp_sessions,
             Transport::Icmp => &mut self.icmp_sessions,

@@ -321,6 +321,17 @@ impl Policy {
         }]
     }
 
+    /// The shortest idle time-out, in milliseconds.
+    pub(crate) fn shortest_timeout(&self) -> u32 {
+        self.timeouts.iter().copied().min().unwrap_or(0)
+    }
+
+    /// Whether a rule lets everybody in.
+    pub(crate) fn has_open_rules(&self) -> bool {
+        let mut rules = self.vrfs.iter().flatten().flatten();
+        rules.any(|rule| rule.filtering == Filtering::EndpointIndependent)
+    }
+
     fn shared_set(&self, target: Target) -> Option<&SharedSet> {
         let place = self
             .shared

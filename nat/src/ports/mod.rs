@@ -14,15 +14,16 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::Arc;
 
 use rand::rngs::StdRng;
-use sekisho_mem::{HugeSlice, MapError, zeroable_struct};
+use sekisho_mem::{HugeSlice, MapError, prefetch_write, zeroable_struct};
 use sekisho_types::{VrfId, WorkerId};
 
-use crate::key::Transport;
+use crate::engine::MappingKey;
+use crate::key::{Transport, Word};
 use crate::owners::OutsideOwners;
-use crate::policy::{Policy, Target};
+use crate::policy::{Policy, Shared, Target};
 use crate::refusal::Refusal;
 use crate::seed::HashKey;
-use crate::table::{Index, Slab};
+use crate::table::{Slab, Tiers};
 use crate::time::Time;
 
 /// Ports of a block.
@@ -31,6 +32,9 @@ pub(crate) const BLOCK_PORTS: u16 = 64;
 pub(crate) const BLOCKS: usize = 65536 / BLOCK_PORTS as usize;
 
 const HOST_DOMAIN: u64 = 0x20;
+const BLOCK_DOMAIN: u64 = 0x21;
+/// Up to one host, or one block, for so many sessions their indexes cost little memory.
+const FEW: usize = 16;
 
 zeroable_struct! {
     /// An inside host with at least one mapping to a pool or uplink.
@@ -52,29 +56,35 @@ zeroable_struct! {
     }
 }
 
+const _: () = assert!(size_of::<Host>() == 40);
+
 zeroable_struct! {
-    /// A block this worker owns.
+    /// A block this worker owns. What handing out a port needs comes first.
     #[derive(Clone, Copy, Default)]
     pub(crate) struct Block {
-        slot: u32,
-        address: u32,
-        target: u32,
-        /// The host that took it; 0 once that is gone.
-        host: u32,
-        host_next: u32,
-        host_previous: u32,
-        number: u16,
-        /// Bit per transport: it is in the address's list of blocks with free ports.
-        listed: u16,
-        /// Neighbours in those lists.
-        next: [u32; Transport::COUNT],
-        previous: [u32; Transport::COUNT],
         /// The ports that may be handed out, as last seen.
         usable: u64,
         /// The ports that are handed out, by transport.
         used: [u64; Transport::COUNT],
+        slot: u32,
+        address: u32,
+        target: u32,
+        /// The low bits of the generation of the policy it was last compared with.
+        checked: u32,
+        number: u16,
+        /// Bit per transport: it is in the address's list of blocks with free ports.
+        listed: u16,
+        /// The host that took it; 0 once that is gone.
+        host: u32,
+        host_next: u32,
+        host_previous: u32,
+        /// Neighbours in those lists.
+        next: [u32; Transport::COUNT],
+        previous: [u32; Transport::COUNT],
     }
 }
+
+const _: () = assert!(size_of::<Block>() == 88);
 
 zeroable_struct! {
     /// What is used of a pool or uplink by this worker.
@@ -122,8 +132,10 @@ pub(crate) struct Ports {
     worker: WorkerId,
     owners: Arc<OutsideOwners>,
     hosts: Slab<Host>,
-    host_index: Index,
+    host_index: Tiers,
     blocks: Slab<Block>,
+    /// Blocks by slot and number.
+    block_index: Tiers,
     /// Per slot, the first block with a free port, by transport.
     listed: HugeSlice<[u32; Transport::COUNT]>,
     usage: HugeSlice<Usage>,
@@ -141,8 +153,9 @@ impl Ports {
         Ok(Self {
             worker,
             hosts: Slab::new(capacity)?,
-            host_index: Index::new(capacity as usize)?,
+            host_index: Tiers::new(capacity as usize / FEW, capacity as usize)?,
             blocks: Slab::new(capacity)?,
+            block_index: Tiers::new(capacity as usize / FEW, capacity as usize)?,
             listed: HugeSlice::new(owners.max_addresses() as usize + 1)?,
             usage: HugeSlice::new(Target::COUNT)?,
             owners,
@@ -151,17 +164,15 @@ impl Ports {
         })
     }
 
-    /// Hands out a port of `target` to an inside host.
+    /// Hands out a port to an inside host.
     pub(crate) fn allocate(
         &mut self,
         now: Time,
         policy: &Policy,
-        vrf: VrfId,
-        inside: Ipv4Addr,
-        target: Target,
-        transport: Transport,
+        key: &MappingKey,
     ) -> Result<Lease, Refusal> {
-        let host = self.host(vrf, inside, target)?;
+        let host = self.host(key)?;
+        let (target, transport) = (key.target, key.transport);
         match self.find_port(now, policy, host, target, transport) {
             Some((block, port)) => {
                 self.hosts[host].mappings += 1;
@@ -181,18 +192,106 @@ impl Ports {
         }
     }
 
-    /// Takes a port back.
-    pub(crate) fn free(&mut self, host: u32, block: u32, transport: Transport, port: u16) {
-        let target = self.blocks[block].target;
-        self.usage[target as usize].subtract(0, 1);
-        self.blocks[block].used[transport.index()] &= !(1 << (port % BLOCK_PORTS));
-        if self.blocks[block].used == [0; Transport::COUNT] {
+    /// Takes a port back, by its place in its block.
+    pub(crate) fn free(&mut self, host: u32, block: u32, transport: Transport, offset: u16) {
+        let record = &mut self.blocks[block];
+        self.usage[record.target as usize].subtract(0, 1);
+        record.used[transport.index()] &= !(1 << (offset % BLOCK_PORTS));
+        if record.used == [0; Transport::COUNT] {
             self.release_block(block);
         } else {
             self.list(block, transport);
         }
         self.hosts[host].mappings = self.hosts[host].mappings.saturating_sub(1);
         self.drop_unused_host(host);
+    }
+
+    /// The inside address and VRF of a host, with a port.
+    pub(crate) fn inside(&self, host: u32, port: u16) -> Word {
+        let host = &self.hosts[host];
+        let tuple = SocketAddrV4::new(Ipv4Addr::from(host.inside), port);
+        Word::inside(VrfId::new(host.vrf), tuple)
+    }
+
+    /// The outside address and port of a place in a block.
+    pub(crate) fn outside(&self, block: u32, offset: u16) -> SocketAddrV4 {
+        let block = &self.blocks[block];
+        let port = block.number * BLOCK_PORTS + offset % BLOCK_PORTS;
+        SocketAddrV4::new(Ipv4Addr::from(block.address), port)
+    }
+
+    /// Whether a port is handed out.
+    pub(crate) fn is_used(&self, address: &Shared, port: u16, transport: Transport) -> bool {
+        let (slot, number) = (address.slot, port / BLOCK_PORTS);
+        let block = self
+            .block_index
+            .find(self.block_hash(slot, number), |block| {
+                let block = &self.blocks[block];
+                (block.slot, block.number) == (slot, number)
+            });
+        block.is_some_and(|block| {
+            self.blocks[block].used[transport.index()] >> (port % BLOCK_PORTS) & 1 == 1
+        })
+    }
+
+    /// Where an inside host is in the index.
+    #[inline(always)]
+    pub(crate) fn host_hash(&self, inside: Word, target: Target) -> u64 {
+        let host = inside.without_port().0;
+        self.key.hash(HOST_DOMAIN, host, u64::from(target.0))
+    }
+
+    /// The host of a mapping that is looked for.
+    #[inline]
+    pub(crate) fn find_host(&self, key: &MappingKey) -> Option<u32> {
+        let (address, vrf) = (key.inside.address_bits(), key.inside.vrf().value());
+        self.host_index.find(key.host_hash, |number| {
+            let host = &self.hosts[number];
+            (host.inside == address) & (host.vrf == vrf) & (host.target == key.target.0)
+        })
+    }
+
+    /// Asks for the index line of a host.
+    #[inline]
+    pub(crate) fn prefetch_host_index(&self, host_hash: u64) {
+        self.host_index.prefetch(host_hash);
+    }
+
+    /// Asks for the records of the hosts that may be meant, once the index line is there.
+    #[inline]
+    pub(crate) fn prefetch_host(&self, host_hash: u64) {
+        self.host_index.candidates(host_hash, |host| {
+            self.hosts.prefetch(host);
+        });
+    }
+
+    /// Asks for the record of a host.
+    #[inline]
+    pub(crate) fn prefetch_host_record(&self, host: u32) {
+        self.hosts.prefetch(host);
+    }
+
+    /// Asks for the block a host will take a port from, once its record is there.
+    #[inline]
+    pub(crate) fn prefetch_current_block(&self, key: &MappingKey, transport: Transport) {
+        if let Some(host) = self.find_host(key) {
+            self.prefetch_block(self.hosts[host].current[transport.index()]);
+        }
+    }
+
+    /// Asks for the lines of a block.
+    #[inline]
+    pub(crate) fn prefetch_block(&self, block: u32) {
+        let block = &self.blocks[block];
+        prefetch_write(&block.usable);
+        prefetch_write(&block.host);
+    }
+
+    /// Octets used.
+    pub(crate) fn used_bytes(&self) -> usize {
+        let tables = self.listed.mapped_bytes() + self.usage.mapped_bytes();
+        let indexes = self.host_index.used_bytes() + self.block_index.used_bytes();
+        self.hosts.used_bytes() + self.blocks.used_bytes() + indexes + tables
     }
 
     /// The pool or uplink a host's mappings are of.
@@ -214,33 +313,27 @@ impl Ports {
     }
 
     /// The record of an inside host, made if there is none.
-    fn host(&mut self, vrf: VrfId, inside: Ipv4Addr, target: Target) -> Result<u32, Refusal> {
-        let address = u32::from(inside);
-        let hash = self.host_hash(vrf.value(), address, target.0);
-        let found = self.host_index.find(hash, |number| {
-            let host = &self.hosts[number];
-            (host.vrf, host.inside, host.target) == (vrf.value(), address, target.0)
-        });
-        if let Some(host) = found {
+    fn host(&mut self, key: &MappingKey) -> Result<u32, Refusal> {
+        if let Some(host) = self.find_host(key) {
             return Ok(host);
         }
         let host = Host {
-            inside: address,
-            target: target.0,
-            vrf: vrf.value(),
+            inside: key.inside.address_bits(),
+            target: key.target.0,
+            vrf: key.inside.vrf().value(),
             ..Host::default()
         };
         let number = self.hosts.insert(host).ok_or(Refusal::SessionsFull)?;
-        if self.host_index.insert(hash, number).is_err() {
+        if self.host_index.insert(key.host_hash, number).is_err() {
             self.hosts.remove(number);
             return Err(Refusal::SessionsFull);
         }
         Ok(number)
     }
 
-    fn host_hash(&self, vrf: u16, inside: u32, target: u32) -> u64 {
-        let place = u64::from(target) << 16 | u64::from(vrf);
-        self.key.hash(HOST_DOMAIN, u64::from(inside), place)
+    fn block_hash(&self, slot: u32, number: u16) -> u64 {
+        self.key
+            .hash(BLOCK_DOMAIN, u64::from(slot), u64::from(number))
     }
 
     fn drop_unused_host(&mut self, number: u32) {
@@ -249,7 +342,7 @@ impl Ports {
             return;
         }
         self.disown_blocks(number);
-        let hash = self.host_hash(host.vrf, host.inside, host.target);
+        let hash = self.host_hash(self.inside(number, 0), Target(host.target));
         self.host_index.remove(hash, number);
         self.hosts.remove(number);
     }
@@ -263,6 +356,8 @@ impl Ports {
             self.unlist(number, transport);
         }
         self.blocks.remove(number);
+        let hash = self.block_hash(block.slot, block.number);
+        self.block_index.remove(hash, number);
         self.usage[block.target as usize].subtract(1, 0);
         self.owners.release(block.slot, block.number, self.worker);
     }

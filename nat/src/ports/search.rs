@@ -3,6 +3,7 @@
 use std::net::Ipv4Addr;
 
 use rand::{Rng, RngCore};
+use sekisho_mem::nth_bit;
 
 use super::{BLOCK_PORTS, BLOCKS, Block, Host, Ports};
 use crate::key::Transport;
@@ -24,6 +25,9 @@ impl Ports {
         target: Target,
         transport: Transport,
     ) -> Option<(u32, u16)> {
+        if let Some(found) = self.current_port(policy, host, transport) {
+            return Some(found);
+        }
         if let Some(paired) = self.paired(policy, host, target) {
             let found = self
                 .own_port(policy, host, &paired, transport)
@@ -34,6 +38,26 @@ impl Ports {
             }
         }
         self.other_address_port(now, policy, host, target, transport)
+    }
+
+    /// A port of the block the host last took one from, if nothing has changed since.
+    #[inline]
+    fn current_port(
+        &mut self,
+        policy: &Policy,
+        host: u32,
+        transport: Transport,
+    ) -> Option<(u32, u16)> {
+        let host = &self.hosts[host];
+        let number = host.current[transport.index()];
+        let block = &self.blocks[number];
+        let same = number != 0
+            && block.checked == generation_mark(policy)
+            && (block.slot, block.target) == (host.slot, host.target);
+        if !same {
+            return None;
+        }
+        Some((number, self.take_any(number, transport)?))
     }
 
     /// The address a host is paired with, if it still belongs to `target`.
@@ -87,9 +111,15 @@ impl Ports {
             target: address.target.0,
             number,
             usable: policy.usable(address, number),
+            checked: generation_mark(policy),
             ..Block::default()
         });
-        let Some(block) = block else {
+        let hash = self.block_hash(address.slot, number);
+        let filed = block.filter(|&block| self.block_index.insert(hash, block).is_ok());
+        let Some(block) = filed else {
+            if let Some(block) = block {
+                self.blocks.remove(block);
+            }
             self.owners.release(address.slot, number, self.worker);
             return None;
         };
@@ -194,12 +224,20 @@ impl Ports {
         }
         // A policy may have changed what may be handed out, or whose the address is.
         record.usable = policy.usable(address, record.number);
+        record.checked = generation_mark(policy);
         if record.target != address.target.0 {
             let ports = record.used.iter().map(|used| used.count_ones()).sum();
             let old = std::mem::replace(&mut record.target, address.target.0);
             self.usage[old as usize].subtract(1, ports);
             self.usage[address.target.0 as usize].add(1, ports);
         }
+        self.take_any(block, transport)
+    }
+
+    /// Takes a random free port of a block that was compared with the policy.
+    #[inline]
+    fn take_any(&mut self, block: u32, transport: Transport) -> Option<u16> {
+        let record = &mut self.blocks[block];
         let free = record.usable & !record.used[transport.index()];
         if free == 0 {
             self.unlist(block, transport);
@@ -215,10 +253,7 @@ impl Ports {
     }
 }
 
-/// The place of the `n`th set bit, counted from 0; there are more than `n`.
-fn nth_bit(mut bits: u64, n: u32) -> u32 {
-    for _ in 0..n {
-        bits &= bits - 1;
-    }
-    bits.trailing_zeros()
+/// How blocks name the policy they were compared with.
+const fn generation_mark(policy: &Policy) -> u32 {
+    policy.generation().value() as u32
 }

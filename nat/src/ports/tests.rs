@@ -53,14 +53,16 @@ fn allocate(
     // Beyond the pause after exhaustion.
     let now = Time::from_millis(step as u64 * 200);
     let inside = Ipv4Addr::new(10, 0, 0, host);
-    ports.allocate(
-        now,
-        policy,
-        VrfId::new(1),
+    let inside = Word::inside(VrfId::new(1), SocketAddrV4::new(inside, 0));
+    let target = Target::pool(POOL);
+    let key = MappingKey {
         inside,
-        Target::pool(POOL),
         transport,
-    )
+        target,
+        host_hash: ports.host_hash(inside, target),
+        hash: 0,
+    };
+    ports.allocate(now, policy, &key)
 }
 
 /// Every block with a host is in that host's list, once, and no other is.
@@ -94,7 +96,7 @@ proptest! {
             let held = leases.iter().filter(|(other, _)| *other == transport).count();
             if what == 0 && !leases.is_empty() {
                 let (transport, lease) = leases.swap_remove(which % leases.len());
-                ports.free(lease.host, lease.block, transport, lease.outside.port());
+                ports.free(lease.host, lease.block, transport, lease.outside.port() % BLOCK_PORTS);
             } else if let Ok(lease) = allocate(&mut ports, &policy, host, transport, step) {
                 prop_assert!(policy.may_hand_out(lease.outside, Target::pool(POOL)));
                 prop_assert!((1030..=1200).contains(&lease.outside.port()));
@@ -110,7 +112,7 @@ proptest! {
             check_lists(&ports);
         }
         for (transport, lease) in leases {
-            ports.free(lease.host, lease.block, transport, lease.outside.port());
+            ports.free(lease.host, lease.block, transport, lease.outside.port() % BLOCK_PORTS);
         }
         prop_assert_eq!((ports.host_count(), ports.block_count()), (0, 0));
         prop_assert_eq!(ports.usage(Target::pool(POOL)), PoolUsage::default());
@@ -143,7 +145,7 @@ fn a_block_outlives_the_host_that_took_it_while_others_share_it() {
             lease.host,
             lease.block,
             Transport::Tcp,
-            lease.outside.port(),
+            lease.outside.port() % BLOCK_PORTS,
         );
     }
     assert_eq!((ports.host_count(), ports.block_count()), (1, 1));
@@ -152,7 +154,7 @@ fn a_block_outlives_the_host_that_took_it_while_others_share_it() {
         shared.host,
         shared.block,
         Transport::Udp,
-        shared.outside.port(),
+        shared.outside.port() % BLOCK_PORTS,
     );
     assert_eq!((ports.host_count(), ports.block_count()), (0, 0));
 }

@@ -9,6 +9,7 @@ pub(crate) struct FlatMap<V> {
     slots: Box<[Option<(u128, V)>]>,
     /// The number of slots less one; a power of two less one.
     mask: usize,
+    is_empty: bool,
 }
 
 impl<V: Copy> FlatMap<V> {
@@ -19,6 +20,7 @@ impl<V: Copy> FlatMap<V> {
             hash,
             slots: vec![None; size].into(),
             mask: size - 1,
+            is_empty: entries.is_empty(),
         };
         for &(key, value) in entries {
             let mut slot = map.first_slot(key);
@@ -30,7 +32,11 @@ impl<V: Copy> FlatMap<V> {
         map
     }
 
+    #[inline]
     pub(crate) fn get(&self, key: u128) -> Option<V> {
+        if self.is_empty {
+            return None;
+        }
         let mut slot = self.first_slot(key);
         // Ends: at least half of the slots are empty.
         while let Some((other, value)) = self.slots[slot] {

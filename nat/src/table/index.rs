@@ -3,10 +3,14 @@
 //! An entry lives in one of two buckets; the second follows from the first and the tag, so entries
 //! move without a look at what they stand for. Keys are not stored: the caller compares.
 
-use sekisho_mem::{BUCKET_TAGS, HugeSlice, MapError, equal_tags, prefetch_read, zeroable_struct};
+use sekisho_mem::{
+    BUCKET_TAGS, HugeSlice, MapError, equal_tags, prefetch_read, prefetch_write, zeroable_struct,
+};
 
 /// Entries of a bucket.
 const SLOTS: usize = BUCKET_TAGS;
+/// How full an index is with the entries it is made for, in percent.
+const LOAD: usize = 80;
 /// Buckets looked at before an insertion gives up.
 const SEARCH: usize = 128;
 
@@ -91,15 +95,40 @@ pub(crate) struct Full;
 /// A multimap from 64-bit hashes to 32-bit numbers.
 pub(crate) struct Index {
     buckets: HugeSlice<Bucket>,
+    /// Entries stored.
+    stored: usize,
+    /// Whether one ever was.
+    touched: bool,
 }
 
 impl Index {
-    /// An index that holds `entries` at three quarters of its room.
+    /// An index that holds `entries` at [`LOAD`] percent of its room.
     pub(crate) fn new(entries: usize) -> Result<Self, MapError> {
-        let buckets = entries.div_ceil(SLOTS).saturating_mul(4) / 3 + 2;
+        let buckets = entries.saturating_mul(100).div_ceil(SLOTS * LOAD) + 2;
         Ok(Self {
             buckets: HugeSlice::new(buckets)?,
+            stored: 0,
+            touched: false,
         })
+    }
+
+    /// Entries stored.
+    pub(crate) const fn len(&self) -> usize {
+        self.stored
+    }
+
+    /// Whether it holds fewer entries than it was made for.
+    pub(crate) fn has_room(&self) -> bool {
+        (self.stored * 100) < (self.buckets.len() - 2) * SLOTS * LOAD
+    }
+
+    /// Octets committed: all of it once there was an entry, as hashes spread.
+    pub(crate) const fn used_bytes(&self) -> usize {
+        if self.touched {
+            self.buckets.mapped_bytes()
+        } else {
+            0
+        }
     }
 
     /// Asks for the first bucket of `hash` to be brought close.
@@ -109,18 +138,47 @@ impl Index {
     }
 
     /// Tells `each` the numbers that may be stored under `hash` in its first bucket. If there are
-    /// none, the line of its second bucket is asked for.
+    /// none but may be in the second, asks for that and says so.
     #[inline]
-    pub(crate) fn candidates(&self, hash: u64, mut each: impl FnMut(u32)) {
+    pub(crate) fn candidates(&self, hash: u64, mut each: impl FnMut(u32)) -> bool {
         let (first, tag) = (self.first(hash), tag_of(hash));
         let bucket = &self.buckets[first];
-        let mut none = true;
+        let mut go_on = bucket.away != 0;
         for slot in bucket.slots_of(tag) {
-            none = false;
+            go_on = false;
             each(bucket.items[slot]);
         }
-        if none && bucket.away != 0 {
+        if go_on {
             prefetch_read(&self.buckets[self.other(first, tag)]);
+        }
+        go_on
+    }
+
+    /// [`Self::candidates`] in the second bucket.
+    pub(crate) fn second_candidates(&self, hash: u64, mut each: impl FnMut(u32)) {
+        let tag = tag_of(hash);
+        let bucket = &self.buckets[self.other(self.first(hash), tag)];
+        for slot in bucket.slots_of(tag) {
+            each(bucket.items[slot]);
+        }
+    }
+
+    /// Asks for the second bucket of `hash`, too, if a search or an insertion will need it.
+    #[inline]
+    pub(crate) fn prefetch_second(&self, hash: u64) {
+        let first = self.first(hash);
+        let bucket = &self.buckets[first];
+        if bucket.away != 0 || bucket.free_slot().is_none() {
+            prefetch_write(&self.buckets[self.other(first, tag_of(hash))]);
+        }
+    }
+
+    /// Asks for the second bucket of `hash` if `item` is not in the first.
+    #[inline]
+    pub(crate) fn prefetch_second_of(&self, hash: u64, item: u32) {
+        let (first, tag) = (self.first(hash), tag_of(hash));
+        if self.buckets[first].slot_of(tag, item, false).is_none() {
+            prefetch_write(&self.buckets[self.other(first, tag)]);
         }
     }
 
@@ -164,6 +222,7 @@ impl Index {
             self.buckets[home].count_home();
         }
         self.buckets[bucket].put(slot, 0, 0, false);
+        self.stored -= 1;
         true
     }
 
@@ -189,6 +248,8 @@ impl Index {
     /// Puts an entry whose first bucket is `first` into a free slot of `bucket`.
     fn settle(&mut self, first: usize, bucket: usize, slot: usize, tag: u16, item: u32) {
         let guest = bucket != first;
+        self.stored += 1;
+        self.touched = true;
         self.buckets[bucket].put(slot, tag, item, guest);
         if guest {
             self.buckets[first].count_away();

@@ -3,7 +3,10 @@
 mod flat;
 mod index;
 mod slab;
+mod tiers;
+mod vacancies;
 
 pub(crate) use flat::FlatMap;
 pub(crate) use index::Index;
 pub(crate) use slab::Slab;
+pub(crate) use tiers::Tiers;

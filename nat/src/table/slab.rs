@@ -2,16 +2,16 @@
 
 use std::ops;
 
-use sekisho_mem::{HugeSlice, MapError, Zeroable};
+use sekisho_mem::{HugeSlice, MapError, Zeroable, prefetch_write};
 
-/// A fixed number of records, numbered from 1 so that 0 can mean none. The most recently freed
-/// number is given out first: its line is the likeliest to be in a cache.
+use super::vacancies::Vacancies;
+
+/// A fixed number of records, numbered from 1 so that 0 can mean none. Recently freed numbers are
+/// given out first: their lines are the likeliest to be in a cache.
 pub(crate) struct Slab<T> {
     /// Record 0 is never given out.
     records: HugeSlice<T>,
-    /// Freed numbers; the first `freed` are valid.
-    free: HugeSlice<u32>,
-    freed: usize,
+    vacancies: Vacancies,
     /// Numbers from here on were never given out.
     fresh: u32,
 }
@@ -20,34 +20,50 @@ impl<T: Zeroable + Default> Slab<T> {
     pub(crate) fn new(capacity: u32) -> Result<Self, MapError> {
         Ok(Self {
             records: HugeSlice::new(capacity as usize + 1)?,
-            free: HugeSlice::new(capacity as usize)?,
-            freed: 0,
+            vacancies: Vacancies::new(capacity)?,
             fresh: 1,
+        })
+    }
+
+    /// Gives out a number, whose record is clear; `None` when full.
+    #[inline]
+    pub(crate) fn take(&mut self) -> Option<u32> {
+        Some(match self.vacancies.take() {
+            Some(number) => number,
+            None if (self.fresh as usize) < self.records.len() => {
+                self.fresh += 1;
+                self.fresh - 1
+            }
+            None => return None,
         })
     }
 
     /// Stores a record and gives its number; `None` when full.
     pub(crate) fn insert(&mut self, record: T) -> Option<u32> {
-        let number = if self.freed > 0 {
-            self.freed -= 1;
-            self.free[self.freed]
-        } else if (self.fresh as usize) < self.records.len() {
-            self.fresh += 1;
-            self.fresh - 1
-        } else {
-            return None;
-        };
+        let number = self.take()?;
         self.records[number as usize] = record;
         Some(number)
     }
 
-    /// Frees a number that was given out, and clears its record.
-    pub(crate) fn remove(&mut self, number: u32) {
-        self.records[number as usize] = T::default();
-        self.free[self.freed] = number;
-        self.freed += 1;
+    /// Asks for the record to be brought close that will be given out after `ahead` others.
+    #[inline]
+    pub(crate) fn prefetch_vacant(&self, ahead: u32) {
+        let number = self.vacancies.peek(ahead).unwrap_or_else(|excess| {
+            let last = self.records.len() - 1;
+            (self.fresh as usize + excess as usize).min(last) as u32
+        });
+        prefetch_write(&self.records[number as usize]);
     }
 
+    /// Frees a number that was given out, and clears its record.
+    #[inline]
+    pub(crate) fn remove(&mut self, number: u32) {
+        self.records[number as usize] = T::default();
+        self.vacancies.put(number);
+    }
+}
+
+impl<T> Slab<T> {
     /// One more than the largest number ever given out.
     pub(crate) const fn end(&self) -> u32 {
         self.fresh
@@ -55,11 +71,22 @@ impl<T: Zeroable + Default> Slab<T> {
 
     /// Records stored now.
     pub(crate) const fn len(&self) -> usize {
-        self.fresh as usize - 1 - self.freed
+        self.fresh as usize - 1 - self.vacancies.len()
     }
 
     pub(crate) fn is_full(&self) -> bool {
         self.len() + 1 == self.records.len()
+    }
+
+    /// Octets of the records ever given out, with what is kept of free ones.
+    pub(crate) const fn used_bytes(&self) -> usize {
+        self.fresh as usize * size_of::<T>() + self.vacancies.used_bytes(self.fresh)
+    }
+
+    /// Asks for a record to be brought close.
+    #[inline]
+    pub(crate) fn prefetch(&self, number: u32) {
+        prefetch_write(&self.records[number as usize]);
     }
 }
 
@@ -93,6 +120,8 @@ mod tests {
         slab.remove(2);
         assert_eq!((slab[1], slab[2], slab[3]), (10, 0, 12));
         assert_eq!(slab.len(), 2);
+        slab.prefetch_vacant(0);
+        slab.prefetch_vacant(100);
         assert_eq!(slab.insert(14), Some(2));
     }
 }

@@ -2,12 +2,12 @@
 
 use sekisho_dpdk::{Burst, Mbuf};
 use sekisho_packet::checksum::Sum;
-use sekisho_packet::{Regular, udp, vxlan};
-use sekisho_types::{IpProtocol, MacAddr};
+use sekisho_packet::{EtherType, Regular, udp, vxlan};
+use sekisho_types::IpProtocol;
 
 use super::{ETHERNET, Exit, Lane, Lanes, nat_key};
 use crate::snapshot::Underlay;
-use crate::tunnel_table::TunnelTable;
+use crate::tunnel_table::{TunnelTable, mac_word};
 use crate::worker::Worker;
 
 /// Octets of outer headers behind the Ethernet header, without options.
@@ -20,7 +20,7 @@ const ECN: u8 = 0b11;
 
 /// What all frames of a burst are compared with.
 struct Port<'a> {
-    mac: MacAddr,
+    mac: u64,
     underlay: Option<Underlay>,
     tunnels: &'a TunnelTable,
 }
@@ -49,7 +49,7 @@ impl Worker {
             return;
         };
         let port = Port {
-            mac: uplink.mac,
+            mac: mac_word(uplink.mac),
             underlay: self.snapshot.underlay,
             tunnels: &self.snapshot.tunnels,
         };
@@ -121,23 +121,40 @@ impl Port<'_> {
         if !(sound & for_us & unmarked) || (checksum != 0 && !is_intact(frame, outer)) {
             return None;
         }
-        let [_, _, _, _, _, _, a, b, c, d, e, f, _, _] = *inner_header;
         lane.ip = inner;
         lane.at = (INNER + ETHERNET) as u16;
         lane.vrf = segment.vrf;
         lane.segment = segment.id;
         lane.place = place;
         lane.vtep = outer.src;
-        lane.mac = [a, b, c, d, e, f];
+        lane.mac = word_at::<6>(inner_header) & MAC;
         Some(())
     }
 }
 
 /// Whether an Ethernet header is of an IPv4 packet to `mac`, without a VLAN tag.
 #[inline(always)]
-fn is_ipv4_for(header: &[u8; ETHERNET], mac: MacAddr) -> bool {
-    let [a, b, c, d, e, f, .., g, h] = *header;
-    ([a, b, c, d, e, f] == mac.octets()) & ([g, h] == [0x08, 0x00])
+fn is_ipv4_for(header: &[u8; ETHERNET], mac: u64) -> bool {
+    let ethertype = u16::from_be_bytes([header[12], header[13]]);
+    (word_at::<0>(header) & MAC == mac) & (ethertype == EtherType::IPV4.0)
+}
+
+/// The low 48 bits of a word are an Ethernet address.
+const MAC: u64 = 0xffff_ffff_ffff;
+
+/// Eight octets of an Ethernet header, in one load.
+#[inline(always)]
+const fn word_at<const AT: usize>(header: &[u8; ETHERNET]) -> u64 {
+    u64::from_le_bytes([
+        header[AT],
+        header[AT + 1],
+        header[AT + 2],
+        header[AT + 3],
+        header[AT + 4],
+        header[AT + 5],
+        header[AT + 6],
+        header[AT + 7],
+    ])
 }
 
 /// Whether the checksum of a tunnel's UDP datagram, which goes to the end of the frame, is right.

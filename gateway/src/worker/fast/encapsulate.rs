@@ -43,14 +43,14 @@ impl Worker {
             let same = way.address_v4() == Some(vtep);
             let fits = lane.outer_len() <= wire.mtu() && room >= OVERHEAD;
             let plain = wire.kind() == RewriteKind::Ethernet;
-            if !(same & fits & plain) || !lane.write(mbuf, &leaving.change, way.header_v4()) {
+            if !(same & fits & plain) || !lane.write(mbuf, &leaving.change, &way) {
                 continue;
             }
             // There is room: it was looked for before the packet was touched.
             if let Some(room) = mbuf.prepend(OVERHEAD).and_then(<[u8]>::first_chunk_mut) {
                 template.write(
                     room,
-                    wire.header_v4(),
+                    |ethernet| wire.write_header_v4(ethernet),
                     vtep,
                     way.vni(),
                     flow::tunnel_source_port(lane.hash),

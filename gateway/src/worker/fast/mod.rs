@@ -79,7 +79,7 @@ struct Lane {
     place: u16,
     /// The sender's VTEP and Ethernet address.
     vtep: u32,
-    mac: [u8; 6],
+    mac: u64,
 }
 
 /// A packet that goes into a tunnel, and has not been touched yet.
@@ -188,7 +188,7 @@ impl Worker {
                 way: id,
                 change: *change,
             });
-        } else if lane.write(mbuf, change, way.header_v4()) {
+        } else if lane.write(mbuf, change, way) {
             lanes.exits[at] = Exit::Port(way.port());
             self.count_left(lane);
             self.count_sent(&mut lanes.sent, way, octets);
@@ -270,7 +270,7 @@ impl Lane {
             segment: SegmentId::new(0),
             place: 0,
             vtep: 0,
-            mac: [0; 6],
+            mac: 0,
         }
     }
 
@@ -283,14 +283,14 @@ impl Lane {
     /// Makes the packet what it leaves as: cut to its own octets, changed, behind an Ethernet header.
     /// `false`, and nothing happens, if it is not as it was read.
     #[inline(always)]
-    fn write(&self, mbuf: &mut Mbuf, change: &Change, header: [u8; ETHERNET]) -> bool {
+    fn write(&self, mbuf: &mut Mbuf, change: &Change, way: &Rewrite) -> bool {
         let front = usize::from(self.at).saturating_sub(ETHERNET);
         if !mbuf.crop(front, ETHERNET + usize::from(self.ip.total_len)) {
             return false;
         }
         match mbuf.data_mut().split_first_chunk_mut() {
             Some((room, packet)) => {
-                *room = header;
+                way.write_header_v4(room);
                 change.apply(packet, self.ip.protocol)
             }
             None => false,

@@ -108,10 +108,9 @@ impl Worker {
         let Some(known) = source.adjacency().and_then(|id| self.reader.rewrite(id)) else {
             return false;
         };
-        let [a, b, c, d, e, f, ..] = known.header_v4();
         (known.kind() == RewriteKind::Tunnel)
             & (known.segment() == lane.segment)
-            & ([a, b, c, d, e, f] == lane.mac)
+            & (known.destination_word() == lane.mac)
             & (known.address_v4().map(Ipv4Addr::to_bits) == Some(lane.vtep))
     }
 
