@@ -12,6 +12,9 @@ use crate::rewrite::{ETHERNET, Fields, GLEAN, INCOMPLETE, TUNNEL};
 pub struct AdjacencyId(u32);
 
 impl AdjacencyId {
+    /// No adjacency's number.
+    pub const NONE: Self = Self(u32::MAX);
+
     pub(crate) const fn new(number: u32) -> Self {
         Self(number)
     }

@@ -1,11 +1,12 @@
 //! Which packets of a burst are regular, and whether they come out of a tunnel.
 
-use sekisho_dpdk::{Burst, Mbuf};
+use arrayvec::ArrayVec;
+use sekisho_dpdk::Burst;
 use sekisho_packet::checksum::Sum;
 use sekisho_packet::{EtherType, Regular, udp, vxlan};
 use sekisho_types::IpProtocol;
 
-use super::{ETHERNET, Exit, Lane, Lanes, nat_key};
+use super::{ETHERNET, Exit, LANES, Lane, Lanes, Stage, nat_key};
 use crate::snapshot::Underlay;
 use crate::tunnel_table::{TunnelTable, mac_word};
 use crate::worker::Worker;
@@ -25,21 +26,14 @@ struct Port<'a> {
     tunnels: &'a TunnelTable,
 }
 
-/// What a frame is.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Frame {
-    Special,
-    Plain,
-    Tunnel,
-}
-
 impl Worker {
     /// Reads every frame of a burst, once.
     pub(super) fn classify(&self, lanes: &mut Lanes, burst: &Burst, port: u16) {
-        lanes.exits = [Exit::Special; super::LANES];
+        lanes.exits = [Exit::Special; LANES];
         lanes.outward.clear();
         lanes.probes.clear();
         lanes.inward.clear();
+        lanes.leaving.clear();
         lanes.tunnels.clear();
         let Some(uplink) = self
             .snapshot
@@ -53,57 +47,74 @@ impl Worker {
             underlay: self.snapshot.underlay,
             tunnels: &self.snapshot.tunnels,
         };
-        for (index, (mbuf, lane)) in burst.iter().zip(&mut lanes.packets).enumerate() {
-            match port.read(mbuf, lane) {
-                Frame::Special => {}
-                Frame::Plain => {
-                    let _ = lanes.inward.try_push(index as u8);
-                }
-                Frame::Tunnel => {
-                    let probe = self.nat.probe_outbound(lane.vrf, &nat_key(&lane.ip));
-                    let _ = lanes.outward.try_push(index as u8);
-                    let _ = lanes.probes.try_push(probe);
-                }
-            }
+        let mut tunnels = ArrayVec::<u8, LANES>::new();
+        port.read_burst(lanes, burst, &mut tunnels);
+        lanes.clocks.end(Stage::Frames);
+        port.open_tunnels(lanes, burst, &tunnels);
+        lanes.clocks.end(Stage::Tunnels);
+        for &index in &lanes.outward {
+            let lane = &mut lanes.packets[usize::from(index) % LANES];
+            let probe = self.nat.probe_outbound(lane.vrf, &nat_key(&lane.ip));
+            lane.hash = lane.ip.flow().hash(self.seed);
+            let _ = lanes.probes.try_push(probe);
+        }
+        for &index in &lanes.inward {
+            let lane = &mut lanes.packets[usize::from(index) % LANES];
             lane.hash = lane.ip.flow().hash(self.seed);
         }
+        lanes.clocks.end(Stage::Keys);
     }
 }
 
 impl Port<'_> {
+    /// Reads every frame, and tells those that may be tunnels' from those that are plain.
     #[inline(always)]
-    fn read(&self, mbuf: &Mbuf, lane: &mut Lane) -> Frame {
-        let frame = mbuf.data();
-        let Some((header, packet)) = frame.split_first_chunk::<ETHERNET>() else {
-            return Frame::Special;
+    fn read_burst(&self, lanes: &mut Lanes, burst: &Burst, tunnels: &mut ArrayVec<u8, LANES>) {
+        let (underlay, vxlan_port) = match &self.underlay {
+            Some(underlay) => (underlay.address.to_bits(), underlay.vxlan_port),
+            // Nobody's address: a packet to it is not regular.
+            None => (0, 0),
         };
-        let for_us = is_ipv4_for(header, self.mac);
-        let Some(ip) = Regular::read(packet).filter(|_| for_us & mbuf.is_contiguous()) else {
-            return Frame::Special;
-        };
-        lane.received = ip.total_len;
-        match &self.underlay {
-            Some(underlay)
-                if (ip.dst == underlay.address.to_bits())
-                    & (ip.dport == underlay.vxlan_port)
-                    & ip.is_udp() =>
-            {
-                match self.tunnel(frame, &ip, lane) {
-                    Some(()) => Frame::Tunnel,
-                    None => Frame::Special,
-                }
+        for (index, (mbuf, lane)) in burst.iter().zip(&mut lanes.packets).enumerate() {
+            let Some((header, packet)) = mbuf.data().split_first_chunk::<ETHERNET>() else {
+                continue;
+            };
+            let Some(ip) = Regular::read(packet) else {
+                continue;
+            };
+            if !is_ipv4_for(header, self.mac) | !mbuf.is_contiguous() {
+                continue;
             }
-            _ => {
-                lane.at = ETHERNET as u16;
-                lane.ip = ip;
-                Frame::Plain
+            *lane = Lane::plain(ip);
+            let for_tunnel = (ip.dst == underlay) & (ip.dport == vxlan_port) & ip.is_udp();
+            let list = if for_tunnel {
+                &mut *tunnels
+            } else {
+                &mut lanes.inward
+            };
+            let _ = list.try_push(index as u8);
+        }
+    }
+
+    /// Reads what is in the tunnels that are ours.
+    #[inline(always)]
+    fn open_tunnels(&self, lanes: &mut Lanes, burst: &Burst, tunnels: &[u8]) {
+        for &index in tunnels {
+            let at = usize::from(index) % LANES;
+            let Some(mbuf) = burst.get(at) else { continue };
+            if self
+                .open_tunnel(mbuf.data(), &mut lanes.packets[at])
+                .is_some()
+            {
+                let _ = lanes.outward.try_push(index);
             }
         }
     }
 
     /// Only what is exactly a configured tunnel is taken for one.
     #[inline(always)]
-    fn tunnel(&self, frame: &[u8], outer: &Regular, lane: &mut Lane) -> Option<()> {
+    fn open_tunnel(&self, frame: &[u8], lane: &mut Lane) -> Option<()> {
+        let outer = &lane.ip;
         let frame = frame.get(..ETHERNET + usize::from(outer.total_len))?;
         let (headers, inner) = frame.split_first_chunk::<{ INNER + ETHERNET }>()?;
         let word = |at: usize| u16::from_be_bytes([headers[at], headers[at + 1]]);
@@ -121,12 +132,12 @@ impl Port<'_> {
         if !(sound & for_us & unmarked) || (checksum != 0 && !is_intact(frame, outer)) {
             return None;
         }
+        lane.vtep = outer.src;
         lane.ip = inner;
         lane.at = (INNER + ETHERNET) as u16;
         lane.vrf = segment.vrf;
         lane.segment = segment.id;
         lane.place = place;
-        lane.vtep = outer.src;
         lane.mac = word_at::<6>(inner_header) & MAC;
         Some(())
     }

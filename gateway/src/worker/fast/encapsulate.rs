@@ -24,11 +24,11 @@ impl Worker {
         self.look_up_vteps(lanes);
         lanes.clocks.end(Stage::TunnelTables);
         let template = VxlanTemplate::new(underlay.address, underlay.vxlan_port, TUNNEL_TTL, DSCP);
-        for (place, leaving) in lanes.tunnels.iter().enumerate() {
-            let at = usize::from(leaving.index) % LANES;
+        for (place, &index) in lanes.tunnels.iter().enumerate() {
+            let at = usize::from(index) % LANES;
             let lane = &lanes.packets[at];
             let vtep = lanes.tables.addresses[place];
-            let Some(way) = self.reader.rewrite(leaving.way) else {
+            let Some(way) = self.reader.rewrite(lanes.ways[at]) else {
                 continue;
             };
             let Some(wire) = lanes.tables.ways[place].and_then(|wire| self.reader.rewrite(wire))
@@ -43,7 +43,7 @@ impl Worker {
             let same = way.address_v4() == Some(vtep);
             let fits = lane.outer_len() <= wire.mtu() && room >= OVERHEAD;
             let plain = wire.kind() == RewriteKind::Ethernet;
-            if !(same & fits & plain) || !lane.write(mbuf, &leaving.change, &way) {
+            if !(same & fits & plain) || !lane.write(mbuf, &lanes.changes[at], &way) {
                 continue;
             }
             // There is room: it was looked for before the packet was touched.
@@ -68,11 +68,14 @@ impl Worker {
     fn look_up_vteps(&self, lanes: &mut Lanes) {
         let count = lanes.tunnels.len();
         let tables = &mut lanes.tables;
-        for (place, leaving) in lanes.tunnels.iter().enumerate() {
-            let way = self.reader.rewrite(leaving.way);
-            let vtep = way.and_then(|way| way.address_v4());
+        for (place, &index) in lanes.tunnels.iter().enumerate() {
+            let at = usize::from(index) % LANES;
+            let vtep = self
+                .reader
+                .rewrite(lanes.ways[at])
+                .and_then(|way| way.address_v4());
             tables.addresses[place] = vtep.unwrap_or(Ipv4Addr::UNSPECIFIED);
-            tables.hashes[place] = lanes.packets[usize::from(leaving.index) % LANES].hash;
+            tables.hashes[place] = lanes.packets[at].hash;
         }
         self.reader.lookup_batch(
             VrfId::PROVIDER,

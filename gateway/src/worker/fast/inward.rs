@@ -11,24 +11,24 @@ use sekisho_types::VrfId;
 
 use super::{Change, LANES, Lanes, Stage, nat_key, segment_of, translation};
 use crate::worker::Worker;
-
-/// A packet with its way found so far: the table, the address to look up in it, and what changes.
-#[derive(Clone, Copy, Debug)]
-struct Entering {
-    index: u8,
-    leaf: PackedLeaf,
-    change: Change,
-}
+use crate::worker::forward::TUNNEL_OVERHEAD;
 
 impl Worker {
-    /// Runs the packets that came from uplinks.
-    pub(super) fn inward(&mut self, lanes: &mut Lanes, burst: &mut Burst) {
+    /// Finds the ways of the packets that came from uplinks, and what changes in them.
+    pub(super) fn inward(&mut self, lanes: &mut Lanes, burst: &Burst) {
         self.look_up_inward(lanes);
         lanes.clocks.end(Stage::InwardTables);
-        let entering = self.enter_burst(lanes);
+        let mut ours = ArrayVec::new();
+        let mut entering = ArrayVec::new();
+        self.sort_inward(lanes, &mut entering, &mut ours);
+        for (_, probe) in &ours {
+            self.nat.prefetch(probe);
+        }
+        lanes.clocks.end(Stage::InwardPrefetch);
+        self.translate_inward(lanes, &ours, &mut entering);
         lanes.clocks.end(Stage::InwardSessions);
-        self.leave_burst(&entering, lanes, burst);
-        lanes.clocks.end(Stage::InwardLeave);
+        self.find_endpoints(lanes, &entering, burst);
+        lanes.clocks.end(Stage::InwardEndpoints);
     }
 
     /// Looks up each packet's destination and source in the provider VRF.
@@ -36,7 +36,7 @@ impl Worker {
         let count = lanes.inward.len();
         let tables = &mut lanes.tables;
         for (place, &index) in lanes.inward.iter().enumerate() {
-            let ip = &lanes.packets[usize::from(index)].ip;
+            let ip = &lanes.packets[usize::from(index) % LANES].ip;
             tables.addresses[place] = Ipv4Addr::from_bits(ip.dst);
             tables.addresses[count + place] = Ipv4Addr::from_bits(ip.src);
         }
@@ -47,91 +47,74 @@ impl Worker {
         );
     }
 
-    /// Finds the sessions of what is for an outside address, and the endpoints behind them.
-    fn enter_burst(&mut self, lanes: &mut Lanes) -> ArrayVec<Entering, LANES> {
-        let count = lanes.inward.len();
-        let mut entering = ArrayVec::<Entering, LANES>::new();
-        let mut ours = ArrayVec::<(u8, Probe), LANES>::new();
-        for (place, &index) in lanes.inward.iter().enumerate() {
-            let (leaf, source) = (
-                lanes.tables.leaves[place],
-                lanes.tables.leaves[count + place],
-            );
+    /// Tells packets that are routed on from those for an outside address of ours.
+    fn sort_inward(
+        &self,
+        lanes: &mut Lanes,
+        entering: &mut ArrayVec<Entering, LANES>,
+        ours: &mut ArrayVec<(u8, Probe), LANES>,
+    ) {
+        let (destinations, sources) = lanes.tables.leaves.split_at(lanes.inward.len());
+        let packets = lanes.inward.iter().zip(destinations).zip(sources);
+        for ((&index, &leaf), source) in packets {
+            let at = usize::from(index) % LANES;
             if matches!(source.unpack(), Leaf::Local | Leaf::Nat) {
                 // Nobody out there has an address of ours.
                 continue;
             }
-            match leaf.unpack() {
-                Leaf::PathList(_) | Leaf::Adjacency(_) => {
-                    let change = Change::Nothing;
-                    let _ = entering.try_push(Entering {
-                        index,
-                        leaf,
-                        change,
-                    });
-                }
+            let leaf = match leaf.unpack() {
+                Leaf::PathList(_) | Leaf::Adjacency(_) => leaf,
                 Leaf::Nat | Leaf::Local => {
-                    let key = nat_key(&lanes.packets[usize::from(index)].ip);
+                    let key = nat_key(&lanes.packets[at].ip);
                     let _ = ours.try_push((index, self.nat.probe_inbound(&key)));
+                    continue;
                 }
                 Leaf::LookupVrf(vrf) => {
-                    let lane = &mut lanes.packets[usize::from(index)];
-                    let leaf: Leaf = self.reader.lookup(vrf, Ipv4Addr::from_bits(lane.ip.dst));
-                    let change = Change::Nothing;
-                    if let Leaf::Adjacency(_) = leaf {
-                        let leaf = leaf.into();
-                        let _ = entering.try_push(Entering {
-                            index,
-                            leaf,
-                            change,
-                        });
-                    }
+                    let destination = Ipv4Addr::from_bits(lanes.packets[at].ip.dst);
+                    self.reader.lookup(vrf, destination).packed()
                 }
-                Leaf::None | Leaf::Connected(_) | Leaf::Discard => {}
-            }
+                Leaf::None | Leaf::Connected(_) | Leaf::Discard => continue,
+            };
+            lanes.changes[at] = Change::Nothing;
+            let _ = entering.try_push(Entering { index, leaf });
         }
-        if !ours.is_empty() {
-            self.translate_burst(&ours, lanes, &mut entering);
-        }
-        entering
     }
 
-    fn translate_burst(
+    /// What changes in packets for an outside address: by their session, or by a floating IP. Those
+    /// that may go on are looked up in their tenants.
+    fn translate_inward(
         &mut self,
-        ours: &[(u8, Probe)],
         lanes: &mut Lanes,
+        ours: &[(u8, Probe)],
         entering: &mut ArrayVec<Entering, LANES>,
     ) {
-        for (_, probe) in ours {
-            self.nat.prefetch(probe);
-        }
         let now = self.nat_now();
-        let mut count = 0;
         let first = entering.len();
+        let tables = &mut lanes.tables;
+        let mut count = 0;
         for (index, probe) in ours {
-            let ip = lanes.packets[usize::from(*index)].ip;
-            let (vrf, address, change) =
-                if let Some(hit) = self.nat.hit_inbound(now, probe, &segment_of(&ip)) {
-                    let change = Change::Side(Side::Destination, translation(&hit));
-                    (hit.vrf, Ipv4Addr::from_bits(hit.address), change)
-                } else {
-                    let outside = Ipv4Addr::from_bits(ip.dst);
-                    let Some((vrf, inside)) = self.snapshot.nat.floating_in(outside) else {
-                        continue;
-                    };
-                    let change = Change::stateless(Side::Destination, &ip, inside.to_bits());
-                    (vrf, inside, change)
+            let at = usize::from(*index) % LANES;
+            let ip = &lanes.packets[at].ip;
+            if let Some(hit) = self.nat.hit_inbound(now, probe, &segment_of(ip)) {
+                lanes.changes[at] = Change::Side(Side::Destination, translation(&hit));
+                tables.vrfs[count] = hit.vrf;
+                tables.addresses[count] = Ipv4Addr::from_bits(hit.address);
+            } else {
+                let outside = Ipv4Addr::from_bits(ip.dst);
+                let Some((vrf, inside)) = self.snapshot.nat.floating_in(outside) else {
+                    continue;
                 };
-            lanes.tables.vrfs[count] = vrf;
-            lanes.tables.addresses[count] = address;
+                lanes.changes[at] = Change::stateless(Side::Destination, ip, inside.to_bits());
+                tables.vrfs[count] = vrf;
+                tables.addresses[count] = inside;
+            }
             count += 1;
+            let leaf = PackedLeaf::NONE;
             let _ = entering.try_push(Entering {
                 index: *index,
-                leaf: PackedLeaf::NONE,
-                change,
+                leaf,
             });
         }
-        let tables = &mut lanes.tables;
         self.reader.lookup_batch_mixed(
             &tables.vrfs[..count],
             &tables.addresses[..count],
@@ -142,34 +125,37 @@ impl Worker {
         }
     }
 
-    /// Rewrites what has a way out.
-    fn leave_burst(&mut self, entering: &[Entering], lanes: &mut Lanes, burst: &mut Burst) {
+    /// Finds the neighbours and endpoints the packets leave to.
+    fn find_endpoints(&self, lanes: &mut Lanes, entering: &[Entering], burst: &Burst) {
         let count = entering.len();
         let mut leaves = [PackedLeaf::NONE; LANES];
-        for ((packet, leaf), hash) in entering
-            .iter()
-            .zip(&mut leaves)
-            .zip(&mut lanes.tables.hashes)
-        {
+        let tables = &mut lanes.tables;
+        for ((packet, leaf), hash) in entering.iter().zip(&mut leaves).zip(&mut tables.hashes) {
+            let at = usize::from(packet.index) % LANES;
             *leaf = packet.leaf;
-            *hash = lanes.packets[usize::from(packet.index)].hash;
-            if let Some(mbuf) = burst.get(usize::from(packet.index)) {
+            *hash = lanes.packets[at].hash;
+            if let Some(mbuf) = burst.get(at) {
                 // Where the outer headers of a tunnel will go.
-                mbuf.prefetch_write_at(-50);
+                mbuf.prefetch_write_at(-HEADROOM);
             }
         }
-        let tables = &mut lanes.tables;
-        self.reader.select_batch(
-            &leaves[..count],
-            &tables.hashes[..count],
-            &mut tables.ways[..count],
-        );
-        for (place, packet) in entering.iter().enumerate() {
-            if let Some(id) = lanes.tables.ways[place]
-                && let Some(way) = self.reader.rewrite(id)
-            {
-                self.leave(lanes, burst, packet.index, (id, &way), &packet.change);
+        let (hashes, ways) = (&tables.hashes[..count], &mut tables.ways[..count]);
+        self.reader.select_batch(&leaves[..count], hashes, ways);
+        for (packet, way) in entering.iter().zip(&tables.ways) {
+            if let Some(way) = way {
+                lanes.ways[usize::from(packet.index) % LANES] = *way;
+                let _ = lanes.leaving.try_push(packet.index);
             }
         }
     }
 }
+
+/// A packet that may go on, and what the last table said.
+#[derive(Clone, Copy, Debug)]
+struct Entering {
+    index: u8,
+    leaf: PackedLeaf,
+}
+
+/// Octets that a tunnel puts before a frame.
+const HEADROOM: isize = TUNNEL_OVERHEAD as isize;

@@ -43,13 +43,18 @@ const ETHERNET: usize = sekisho_packet::ethernet::HEADER_LEN;
 pub(super) struct Lanes {
     packets: [Lane; LANES],
     exits: [Exit; LANES],
-    /// Which packets came out of a tunnel, and their keys if they may have a session.
+    /// By packet: the way it leaves by, and what changes.
+    ways: [AdjacencyId; LANES],
+    changes: [Change; LANES],
+    /// Which packets came out of a tunnel, and their keys.
     outward: ArrayVec<u8, LANES>,
     probes: ArrayVec<Probe, LANES>,
     /// Which came from an uplink as they are.
     inward: ArrayVec<u8, LANES>,
-    /// Which go into a tunnel.
-    tunnels: ArrayVec<Leaving, LANES>,
+    /// Which have a way and a change, and have not been touched yet.
+    leaving: ArrayVec<u8, LANES>,
+    /// Which of them go into a tunnel.
+    tunnels: ArrayVec<u8, LANES>,
     tables: TableStage,
     sent: Sent,
     clocks: StageClocks,
@@ -82,14 +87,6 @@ struct Lane {
     mac: u64,
 }
 
-/// A packet that goes into a tunnel, and has not been touched yet.
-#[derive(Clone, Copy, Debug)]
-struct Leaving {
-    index: u8,
-    way: AdjacencyId,
-    change: Change,
-}
-
 /// Packets and octets that leave by the first uplinks, counted once a burst.
 #[derive(Debug, Default)]
 struct Sent {
@@ -114,11 +111,14 @@ enum Exit {
 impl Lanes {
     pub(super) fn new() -> Box<Self> {
         Box::new(Self {
-            packets: [Lane::plain(Regular::NONE, 0); LANES],
+            packets: [Lane::plain(Regular::NONE); LANES],
             exits: [Exit::Special; LANES],
+            ways: [AdjacencyId::NONE; LANES],
+            changes: [Change::Nothing; LANES],
             outward: ArrayVec::new(),
             probes: ArrayVec::new(),
             inward: ArrayVec::new(),
+            leaving: ArrayVec::new(),
             tunnels: ArrayVec::new(),
             tables: TableStage {
                 vrfs: [VrfId::PROVIDER; 3 * LANES],
@@ -142,13 +142,14 @@ impl Worker {
         };
         lanes.clocks.begin();
         self.classify(&mut lanes, burst, port);
-        lanes.clocks.end(Stage::Classify);
         if !lanes.outward.is_empty() {
             self.outward(&mut lanes, burst);
         }
         if !lanes.inward.is_empty() {
             self.inward(&mut lanes, burst);
         }
+        self.leave_burst(&mut lanes, burst);
+        lanes.clocks.end(Stage::Leave);
         if !lanes.tunnels.is_empty() {
             self.encapsulate_burst(&mut lanes, burst);
             lanes.clocks.end(Stage::Encapsulate);
@@ -164,34 +165,29 @@ impl Worker {
         self.lanes.as_ref().map(|lanes| &lanes.clocks)
     }
 
-    /// Rewrites a packet that leaves by a wire as it is, and puts one that goes into a tunnel aside
-    /// until its wire is known.
-    #[inline(always)]
-    fn leave(
-        &self,
-        lanes: &mut Lanes,
-        burst: &mut Burst,
-        index: u8,
-        (id, way): (AdjacencyId, &Rewrite),
-        change: &Change,
-    ) {
-        let at = usize::from(index) % LANES;
-        let lane = &lanes.packets[at];
-        let octets = lane.ip.total_len;
-        let Some(mbuf) = burst.get_mut(at).filter(|_| octets <= way.mtu()) else {
-            return;
-        };
-        if way.kind() == RewriteKind::Tunnel {
-            // As many packets as there is room for.
-            let _ = lanes.tunnels.try_push(Leaving {
-                index,
-                way: id,
-                change: *change,
-            });
-        } else if lane.write(mbuf, change, way) {
-            lanes.exits[at] = Exit::Port(way.port());
-            self.count_left(lane);
-            self.count_sent(&mut lanes.sent, way, octets);
+    /// Rewrites the packets that leave by a wire as they are, and puts those that go into a tunnel
+    /// aside until their wire is known.
+    fn leave_burst(&self, lanes: &mut Lanes, burst: &mut Burst) {
+        for &index in &lanes.leaving {
+            let at = usize::from(index) % LANES;
+            let lane = &lanes.packets[at];
+            let octets = lane.ip.total_len;
+            let Some(way) = self.reader.rewrite(lanes.ways[at]) else {
+                continue;
+            };
+            if octets > way.mtu() {
+                continue;
+            }
+            if way.kind() == RewriteKind::Tunnel {
+                // As many packets as there is room for.
+                let _ = lanes.tunnels.try_push(index);
+            } else if let Some(mbuf) = burst.get_mut(at)
+                && lane.write(mbuf, &lanes.changes[at], &way)
+            {
+                lanes.exits[at] = Exit::Port(way.port());
+                self.count_left(lane);
+                self.count_sent(&mut lanes.sent, &way, octets);
+            }
         }
     }
 
@@ -260,12 +256,12 @@ impl Worker {
 impl Lane {
     /// A packet from an uplink, as it is.
     #[inline(always)]
-    const fn plain(ip: Regular, hash: u32) -> Self {
+    const fn plain(ip: Regular) -> Self {
         Self {
             ip,
             at: ETHERNET as u16,
             received: ip.total_len,
-            hash,
+            hash: 0,
             vrf: VrfId::PROVIDER,
             segment: SegmentId::new(0),
             place: 0,

@@ -3,67 +3,100 @@
 use std::hint::select_unpredictable;
 use std::net::Ipv4Addr;
 
+use arrayvec::ArrayVec;
 use sekisho_dpdk::Burst;
 use sekisho_fib::{Leaf, PackedLeaf, Rewrite, RewriteKind};
 use sekisho_nat::SnatTarget;
 use sekisho_packet::regular::Side;
 use sekisho_types::{InterfaceId, VrfId};
 
-use super::{Change, LANES, Lane, Lanes, Stage, nat_key, segment_of, translation};
+use super::{Change, ETHERNET, LANES, Lane, Lanes, Stage, nat_key, segment_of, translation};
 use crate::tunnel_table::TunnelSegment;
 use crate::worker::Worker;
+
+/// A packet that may go on.
+#[derive(Clone, Copy, Debug)]
+struct Checked {
+    /// Its place among those that came out of tunnels.
+    place: u8,
+    index: u8,
+    egress: InterfaceId,
+}
 
 /// The route of a tenant into the provider VRF.
 const CROSSING: PackedLeaf = Leaf::LookupVrf(VrfId::PROVIDER).packed();
 
 impl Worker {
-    /// Runs the packets that came out of tunnels.
-    pub(super) fn outward(&mut self, lanes: &mut Lanes, burst: &mut Burst) {
-        let count = lanes.outward.len();
+    /// Finds the ways of the packets that came out of tunnels, and what changes in them.
+    pub(super) fn outward(&mut self, lanes: &mut Lanes, burst: &Burst) {
         self.look_up_outward(lanes);
         lanes.clocks.end(Stage::OutwardTables);
-        for probe in &lanes.probes {
-            self.nat.prefetch(probe);
-        }
+        self.nat.prefetch_burst(&lanes.probes);
         lanes.clocks.end(Stage::OutwardPrefetch);
-        let now = self.nat_now();
-        for place in 0..count {
-            let index = lanes.outward[place];
-            let lane = &lanes.packets[usize::from(index) % LANES];
-            let source = lanes.tables.leaves[place];
-            let crosses = lanes.tables.leaves[count + place] == CROSSING;
+        let checked = self.check_outward(lanes, burst);
+        lanes.clocks.end(Stage::OutwardCheck);
+        self.translate_outward(lanes, &checked);
+        lanes.clocks.end(Stage::OutwardSessions);
+    }
+
+    /// Which packets come from where their source lives and have a way.
+    fn check_outward(&self, lanes: &mut Lanes, burst: &Burst) -> ArrayVec<Checked, LANES> {
+        let mut checked = ArrayVec::new();
+        for (place, &index) in lanes.outward.iter().enumerate() {
+            let at = usize::from(index) % LANES;
+            let lane = &lanes.packets[at];
             let Some(id) = lanes.tables.ways[place] else {
                 continue;
             };
             let Some(way) = self.reader.rewrite(id) else {
                 continue;
             };
+            if let Some(mbuf) = burst.get(at) {
+                mbuf.prefetch_header();
+                mbuf.prefetch_at((lane.at as usize - ETHERNET) as isize);
+            }
+            if self.lives_there(lane, lanes.tables.leaves[place]) {
+                lanes.ways[at] = id;
+                let egress = egress(&way);
+                let _ = checked.try_push(Checked {
+                    place: place as u8,
+                    index,
+                    egress,
+                });
+            }
+        }
+        checked
+    }
+
+    /// What changes in packets that leave their tenant: by their session, or by a rule that needs
+    /// none.
+    fn translate_outward(&mut self, lanes: &mut Lanes, checked: &[Checked]) {
+        let now = self.nat_now();
+        let count = lanes.outward.len();
+        for packet in checked {
+            let (place, at) = (usize::from(packet.place), usize::from(packet.index) % LANES);
+            let lane = &lanes.packets[at];
             let Some(segment) = self.snapshot.tunnels.at(lane.place) else {
                 continue;
             };
-            if lane.ip.total_len > way.mtu() || !self.lives_there(lane, source) {
-                continue;
-            }
-            let change = if !crosses {
-                Change::Nothing
+            if lanes.tables.leaves[count + place] != CROSSING {
+                lanes.changes[at] = Change::Nothing;
             } else if segment.nat.stateful
                 && let Some(hit) = self.nat.hit_outbound(
                     now,
                     &lanes.probes[place],
                     &segment_of(&lane.ip),
-                    egress(&way),
+                    packet.egress,
                 )
             {
-                Change::Side(Side::Source, translation(&hit))
+                lanes.changes[at] = Change::Side(Side::Source, translation(&hit));
+            } else if let Some(change) = self.without_session(segment, lane) {
+                lanes.changes[at] = change;
             } else {
-                match self.without_session(segment, lane) {
-                    Some(change) => change,
-                    None => continue,
-                }
-            };
-            self.leave(lanes, burst, index, (id, &way), &change);
+                continue;
+            }
+            let _ = lanes.leaving.try_push(packet.index);
         }
-        lanes.clocks.end(Stage::OutwardSessions);
     }
 
     /// Looks up each packet's source and destination in its tenant, and the destination in the

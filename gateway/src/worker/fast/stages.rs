@@ -4,20 +4,30 @@
 /// The stages of a burst.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
-    /// Frames, tunnels, headers, keys.
-    Classify,
+    /// Frames and their IP headers.
+    Frames,
+    /// What is in tunnels.
+    Tunnels,
+    /// Keys and hashes of flows, index lines on their way.
+    Keys,
     /// Tables, of what came out of tunnels.
     OutwardTables,
     /// Session lines on their way, of what came out of tunnels.
     OutwardPrefetch,
-    /// Endpoint check, session and rewrite, of what came out of tunnels.
+    /// Endpoint check, of what came out of tunnels.
+    OutwardCheck,
+    /// Sessions, of what came out of tunnels.
     OutwardSessions,
     /// Tables, of what came from uplinks.
     InwardTables,
-    /// Sessions, of what came from uplinks.
+    /// Keys, and session lines on their way, of what came from uplinks.
+    InwardPrefetch,
+    /// Sessions and tenants' tables, of what came from uplinks.
     InwardSessions,
-    /// Endpoints or next hops and rewrite, of what came from uplinks.
-    InwardLeave,
+    /// Endpoints or next hops, of what came from uplinks.
+    InwardEndpoints,
+    /// Rewrite of what leaves by a wire as it is.
+    Leave,
     /// The wires to VTEPs.
     TunnelTables,
     /// Rewrite and outer headers of what goes into a tunnel.
@@ -28,14 +38,19 @@ pub enum Stage {
 
 impl Stage {
     /// All of them, in order.
-    pub const ALL: [Self; 10] = [
-        Self::Classify,
+    pub const ALL: [Self; 15] = [
+        Self::Frames,
+        Self::Tunnels,
+        Self::Keys,
         Self::OutwardTables,
         Self::OutwardPrefetch,
+        Self::OutwardCheck,
         Self::OutwardSessions,
         Self::InwardTables,
+        Self::InwardPrefetch,
         Self::InwardSessions,
-        Self::InwardLeave,
+        Self::InwardEndpoints,
+        Self::Leave,
         Self::TunnelTables,
         Self::Encapsulate,
         Self::Emit,
