@@ -5,24 +5,25 @@
 //! be routed. Everything else is somebody else's to look at: what [`Regular::read`] refuses is not
 //! necessarily wrong.
 //!
-//! There is no branch on what a packet holds but the one refusal: conditions are computed and joined.
+//! Headers are read in words of eight octets, compared under a mask, and there is no branch on what a
+//! packet holds but the one refusal.
 
 use core::hint::select_unpredictable as select;
+use core::net::Ipv4Addr;
 
 use sekisho_types::IpProtocol;
 
-use crate::bytes::{be16, be32};
 use crate::flow::FlowKey;
 
-/// Octets that must be there: an IPv4 header and the TCP header up to its flags. (A UDP packet with
-/// fewer than six octets of payload, and no padding, is not regular.)
-const HEAD: usize = 34;
 const IP: usize = 20;
 const TCP: u8 = IpProtocol::TCP.0;
 const UDP: u8 = IpProtocol::UDP.0;
 /// What the header's checksum changes by when the time to live goes down by one (RFC 1624): the
 /// complement of the old word plus the new one, whatever they are.
 const TTL_DELTA: u32 = 0xfeff;
+/// Of the first word as it is in memory: version and header length, more-fragments and offset.
+const SHAPE_MASK: u64 = u64::from_le_bytes([0xff, 0, 0, 0, 0, 0, 0x3f, 0xff]);
+const SHAPE: u64 = 0x45;
 
 /// What the headers of a regular packet say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,14 +42,86 @@ pub struct Regular {
     pub tos: u8,
     /// 6 or 17.
     pub protocol: u8,
-    /// TCP sequence number; meaningless for UDP, like all of TCP's.
+}
+
+/// What a TCP header says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Segment {
+    /// Sequence number.
     pub seq: u32,
-    /// TCP acknowledgment number.
+    /// Acknowledgment number.
     pub ack: u32,
-    /// Octets of TCP's payload.
-    pub tcp_len: u16,
-    /// TCP flags.
-    pub tcp_flags: u8,
+    /// Octets of payload.
+    pub len: u16,
+    /// Flags.
+    pub flags: u8,
+}
+
+/// An IPv4 header without options in words as they are in memory, and the first word behind it.
+#[derive(Clone, Copy)]
+struct Words {
+    first: u64,
+    second: u64,
+    dst: u32,
+    l4: u64,
+}
+
+impl Words {
+    #[inline(always)]
+    fn read(bytes: &[u8]) -> Option<Self> {
+        let head: &[u8; 28] = bytes.first_chunk()?;
+        let (first, rest) = head.split_first_chunk::<8>()?;
+        let (second, rest) = rest.split_first_chunk::<8>()?;
+        let (dst, rest) = rest.split_first_chunk::<4>()?;
+        let (l4, _) = rest.split_first_chunk::<8>()?;
+        Some(Self {
+            first: u64::from_le_bytes(*first),
+            second: u64::from_le_bytes(*second),
+            dst: u32::from_le_bytes(*dst),
+            l4: u64::from_le_bytes(*l4),
+        })
+    }
+
+    /// Version 4, no options, no fragment.
+    #[inline(always)]
+    const fn is_plain(&self) -> bool {
+        self.first & SHAPE_MASK == SHAPE
+    }
+
+    /// Whether the checksum is right. A sum of 16-bit words is all ones exactly if it is a multiple
+    /// of 65535, in either byte order (RFC 1071 section 2), and this one is never zero.
+    #[inline(always)]
+    const fn is_intact(&self) -> bool {
+        let (low, high) = (self.first as u32 as u64, self.first >> 32);
+        let sum = low + high + self.second as u32 as u64 + (self.second >> 32) + self.dst as u64;
+        sum.is_multiple_of(0xffff)
+    }
+
+    #[inline(always)]
+    const fn total_len(&self) -> u16 {
+        ((self.first >> 16) as u16).swap_bytes()
+    }
+
+    #[inline(always)]
+    const fn ttl(&self) -> u8 {
+        self.second as u8
+    }
+
+    #[inline(always)]
+    const fn protocol(&self) -> u8 {
+        (self.second >> 8) as u8
+    }
+
+    #[inline(always)]
+    const fn src(&self) -> u32 {
+        (self.second >> 32) as u32
+    }
+
+    /// Octet 4 of the L4 header on: UDP's length.
+    #[inline(always)]
+    const fn udp_len(&self) -> u16 {
+        ((self.l4 >> 32) as u16).swap_bytes()
+    }
 }
 
 impl Regular {
@@ -61,63 +134,68 @@ impl Regular {
         total_len: 0,
         tos: 0,
         protocol: 0,
-        seq: 0,
-        ack: 0,
-        tcp_len: 0,
-        tcp_flags: 0,
     };
 
     /// Reads the packet at the start of `bytes`, which may go on behind its end.
     #[inline(always)]
     pub fn read(bytes: &[u8]) -> Option<Self> {
-        let head: &[u8; HEAD] = bytes.first_chunk()?;
-        let total_len = be16(head, 2..4);
-        let (src, dst) = (be32(head, 12..16), be32(head, 16..20));
-        let protocol = head[9];
+        let words = Words::read(bytes)?;
+        let protocol = words.protocol();
         let (is_tcp, is_udp) = (protocol == TCP, protocol == UDP);
-        let data_offset = u16::from(head[32] >> 4) * 4;
-        let udp_len = be16(head, 24..26);
+        // For UDP any octet will do.
+        let offset = bytes.get(select(is_tcp, IP + 12, 0))? >> 4 << 2;
+        let total_len = words.total_len();
         let l4_len = total_len.wrapping_sub(IP as u16);
-        let tcp_fits = (data_offset >= 20) & (data_offset <= l4_len);
-        let udp_fits = (udp_len >= 8) & (udp_len <= l4_len) & is_udp;
-        let plain = (head[0] == 0x45)
-            & (usize::from(total_len) <= bytes.len())
+        let header_len = select(is_tcp, u16::from(offset), 8);
+        let udp_len = select(is_udp, words.udp_len(), 8);
+        let fits = (usize::from(total_len) <= bytes.len())
             & (total_len >= 28)
-            & (head[6] & 0x3f == 0)
-            & (head[7] == 0)
-            & (head[8] >= 2);
-        let fits = select(is_tcp, tcp_fits, udp_fits);
-        let routable = may_route(src) & may_route(dst) & (src != dst);
-        if !(plain & fits & routable & is_intact(head)) {
-            return None;
-        }
-        Some(Self {
-            src,
-            dst,
-            sport: be16(head, 20..22),
-            dport: be16(head, 22..24),
+            & (header_len >= select(is_tcp, 20, 8))
+            & (header_len <= l4_len)
+            & (udp_len >= 8)
+            & (udp_len <= l4_len)
+            & (is_tcp | is_udp);
+        let routable = may_route(words.src()) & may_route(words.dst) & (words.src() != words.dst);
+        let sound = words.is_plain() & words.is_intact() & (words.ttl() >= 2);
+        (sound & fits & routable).then(|| Self {
+            src: words.src().swap_bytes(),
+            dst: words.dst.swap_bytes(),
+            sport: (words.l4 as u16).swap_bytes(),
+            dport: ((words.l4 >> 16) as u16).swap_bytes(),
             total_len,
-            tos: head[1],
+            tos: (words.first >> 8) as u8,
             protocol,
-            seq: be32(head, 24..28),
-            ack: be32(head, 28..32),
-            tcp_len: l4_len.wrapping_sub(data_offset),
-            tcp_flags: head[33],
         })
     }
 
-    /// Whether it is a UDP datagram.
+    /// Whether it is a TCP segment; else it is a UDP datagram.
     #[inline(always)]
-    pub const fn is_udp(&self) -> bool {
-        self.protocol == UDP
+    pub const fn is_tcp(&self) -> bool {
+        self.protocol == TCP
+    }
+
+    /// What the TCP header of `packet`, which this was read from, says; nothing if it is none.
+    #[inline(always)]
+    pub fn segment(&self, packet: &[u8]) -> Segment {
+        let Some(tcp) = packet.get(IP..IP + 14).filter(|_| self.is_tcp()) else {
+            return Segment::default();
+        };
+        let word = |at: usize| u32::from_be_bytes([tcp[at], tcp[at + 1], tcp[at + 2], tcp[at + 3]]);
+        let headers = IP as u16 + u16::from(tcp[12] >> 4) * 4;
+        Segment {
+            seq: word(4),
+            ack: word(8),
+            len: self.total_len.saturating_sub(headers),
+            flags: tcp[13],
+        }
     }
 
     /// Its flow.
     #[inline(always)]
     pub const fn flow(&self) -> FlowKey {
         FlowKey {
-            src: core::net::Ipv4Addr::from_bits(self.src),
-            dst: core::net::Ipv4Addr::from_bits(self.dst),
+            src: Ipv4Addr::from_bits(self.src),
+            dst: Ipv4Addr::from_bits(self.dst),
             sport: self.sport,
             dport: self.dport,
             proto: IpProtocol(self.protocol),
@@ -126,29 +204,66 @@ impl Regular {
 }
 
 /// RFC 1812 sections 5.3.7 and 4.2.2.11, RFC 6890: neither this network, nor loopback, nor
-/// multicast, nor reserved.
+/// multicast, nor reserved. The address is as it is in memory.
 #[inline(always)]
 const fn may_route(address: u32) -> bool {
-    let first = address >> 24;
-    (first != 0) & (first != 127) & (first < 224)
+    let first = address as u8;
+    (first.wrapping_sub(1) < 223) & (first != 127)
 }
 
-/// Whether the header's checksum is right.
-#[inline(always)]
-fn is_intact(head: &[u8; HEAD]) -> bool {
-    let word = |at: usize| {
-        u64::from(u32::from_ne_bytes([
-            head[at],
-            head[at + 1],
-            head[at + 2],
-            head[at + 3],
-        ]))
-    };
-    let sum = word(0) + word(4) + word(8) + word(12) + word(16);
-    let sum = (sum & 0xffff_ffff) + (sum >> 32);
-    let sum = (sum & 0xffff) + ((sum >> 16) & 0xffff) + (sum >> 32);
-    // All words being zero is the one other way to get there, and no header begins with 0x45 then.
-    sum == 0xffff || (sum & 0xffff) + (sum >> 16) == 0xffff
+/// The outer headers of a tunnel packet: UDP to one address and port, whatever the source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Outer {
+    /// The source address.
+    pub src: u32,
+    /// Octets of the packet.
+    pub total_len: u16,
+    /// Type of service.
+    pub tos: u8,
+}
+
+/// What tunnel packets are told by.
+#[derive(Clone, Copy, Debug)]
+pub struct TunnelEnd {
+    dst: u32,
+    port: u16,
+}
+
+impl TunnelEnd {
+    /// Tunnels end at this address and UDP port.
+    pub const fn new(dst: Ipv4Addr, port: u16) -> Self {
+        Self {
+            dst: dst.to_bits().swap_bytes(),
+            port: port.swap_bytes(),
+        }
+    }
+
+    /// Whether the packet at the start of `bytes` is for this end, if it is well formed.
+    #[inline(always)]
+    pub fn is_for(&self, bytes: &[u8]) -> bool {
+        Words::read(bytes).is_some_and(|words| {
+            (words.dst == self.dst)
+                & ((words.l4 >> 16) as u16 == self.port)
+                & (words.protocol() == UDP)
+        })
+    }
+
+    /// The outer headers of the packet at the start of `bytes`, if it is one of this end, without
+    /// options and not a fragment, with an intact header checksum, and its datagram goes to its end.
+    /// The UDP checksum is not looked at.
+    #[inline(always)]
+    pub fn read(&self, bytes: &[u8]) -> Option<Outer> {
+        let words = Words::read(bytes)?;
+        let total_len = words.total_len();
+        let fits = (usize::from(total_len) <= bytes.len())
+            & (words.udp_len() == total_len.wrapping_sub(IP as u16))
+            & (words.udp_len() >= 8);
+        (fits & words.is_plain() & words.is_intact() & self.is_for(bytes)).then(|| Outer {
+            src: words.src().swap_bytes(),
+            total_len,
+            tos: (words.first >> 8) as u8,
+        })
+    }
 }
 
 /// What becomes of one side of a packet.

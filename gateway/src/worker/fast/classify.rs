@@ -1,10 +1,11 @@
 //! Which packets of a burst are regular, and whether they come out of a tunnel.
 
+use std::net::Ipv4Addr;
+
 use arrayvec::ArrayVec;
 use sekisho_dpdk::Burst;
-use sekisho_packet::checksum::Sum;
-use sekisho_packet::{EtherType, Regular, udp, vxlan};
-use sekisho_types::IpProtocol;
+use sekisho_packet::regular::TunnelEnd;
+use sekisho_packet::{EtherType, Ipv4, Regular, Udp, udp, vxlan};
 
 use super::{ETHERNET, Exit, LANES, Lane, Lanes, Stage, nat_key};
 use crate::snapshot::Underlay;
@@ -22,7 +23,7 @@ const ECN: u8 = 0b11;
 /// What all frames of a burst are compared with.
 struct Port<'a> {
     mac: u64,
-    underlay: Option<Underlay>,
+    end: TunnelEnd,
     tunnels: &'a TunnelTable,
 }
 
@@ -42,16 +43,21 @@ impl Worker {
         else {
             return;
         };
+        // Without tunnels, an address no packet is regular with.
+        let nowhere = TunnelEnd::new(Ipv4Addr::UNSPECIFIED, 0);
+        let end = |underlay: Underlay| TunnelEnd::new(underlay.address, underlay.vxlan_port);
         let port = Port {
             mac: mac_word(uplink.mac),
-            underlay: self.snapshot.underlay,
+            end: self.snapshot.underlay.map_or(nowhere, end),
             tunnels: &self.snapshot.tunnels,
         };
         let mut tunnels = ArrayVec::<u8, LANES>::new();
         port.read_burst(lanes, burst, &mut tunnels);
         lanes.clocks.end(Stage::Frames);
-        port.open_tunnels(lanes, burst, &tunnels);
-        lanes.clocks.end(Stage::Tunnels);
+        if !tunnels.is_empty() {
+            port.open_tunnels(lanes, burst, &tunnels);
+            lanes.clocks.end(Stage::Tunnels);
+        }
         for &index in &lanes.outward {
             let lane = &mut lanes.packets[usize::from(index) % LANES];
             let probe = self.nat.probe_outbound(lane.vrf, &nat_key(&lane.ip));
@@ -70,69 +76,67 @@ impl Port<'_> {
     /// Reads every frame, and tells those that may be tunnels' from those that are plain.
     #[inline(always)]
     fn read_burst(&self, lanes: &mut Lanes, burst: &Burst, tunnels: &mut ArrayVec<u8, LANES>) {
-        let (underlay, vxlan_port) = match &self.underlay {
-            Some(underlay) => (underlay.address.to_bits(), underlay.vxlan_port),
-            // Nobody's address: a packet to it is not regular.
-            None => (0, 0),
-        };
         for (index, (mbuf, lane)) in burst.iter().zip(&mut lanes.packets).enumerate() {
             let Some((header, packet)) = mbuf.data().split_first_chunk::<ETHERNET>() else {
-                continue;
-            };
-            let Some(ip) = Regular::read(packet) else {
                 continue;
             };
             if !is_ipv4_for(header, self.mac) | !mbuf.is_contiguous() {
                 continue;
             }
-            *lane = Lane::plain(ip);
-            let for_tunnel = (ip.dst == underlay) & (ip.dport == vxlan_port) & ip.is_udp();
-            let list = if for_tunnel {
-                &mut *tunnels
-            } else {
-                &mut lanes.inward
-            };
-            let _ = list.try_push(index as u8);
+            if self.end.is_for(packet) {
+                let Some(outer) = self.end.read(packet) else {
+                    continue;
+                };
+                lane.received = outer.total_len;
+                lane.outer_tos = outer.tos;
+                lane.vtep = outer.src;
+                let _ = tunnels.try_push(index as u8);
+            } else if let Some(ip) = Regular::read(packet) {
+                *lane = Lane::plain(ip);
+                let _ = lanes.inward.try_push(index as u8);
+            }
         }
     }
 
-    /// Reads what is in the tunnels that are ours.
+    /// Reads what is in the tunnels that are ours: UDP first, then TCP, so that no later stage has to
+    /// guess which comes next.
     #[inline(always)]
     fn open_tunnels(&self, lanes: &mut Lanes, burst: &Burst, tunnels: &[u8]) {
+        let mut tcp = ArrayVec::<u8, LANES>::new();
         for &index in tunnels {
             let at = usize::from(index) % LANES;
             let Some(mbuf) = burst.get(at) else { continue };
-            if self
-                .open_tunnel(mbuf.data(), &mut lanes.packets[at])
-                .is_some()
-            {
-                let _ = lanes.outward.try_push(index);
+            let lane = &mut lanes.packets[at];
+            if self.open_tunnel(mbuf.data(), lane).is_some() {
+                let list = if lane.ip.is_tcp() {
+                    &mut tcp
+                } else {
+                    &mut lanes.outward
+                };
+                let _ = list.try_push(index);
             }
         }
+        lanes.outward.extend(tcp);
     }
 
     /// Only what is exactly a configured tunnel is taken for one.
     #[inline(always)]
     fn open_tunnel(&self, frame: &[u8], lane: &mut Lane) -> Option<()> {
-        let outer = &lane.ip;
-        let frame = frame.get(..ETHERNET + usize::from(outer.total_len))?;
+        let frame = frame.get(..ETHERNET + usize::from(lane.received))?;
         let (headers, inner) = frame.split_first_chunk::<{ INNER + ETHERNET }>()?;
-        let word = |at: usize| u16::from_be_bytes([headers[at], headers[at + 1]]);
-        let udp_len = word(ETHERNET + 24);
-        let checksum = word(ETHERNET + 26);
+        let checksum = u16::from_be_bytes([headers[40], headers[41]]);
         let vni = u32::from_be_bytes([0, headers[46], headers[47], headers[48]]);
-        let sound = (udp_len == outer.total_len - 20) & (headers[42] & VNI_VALID != 0);
-        let (place, segment) = self.tunnels.find(vni, outer.src)?;
+        let valid = headers[42] & VNI_VALID != 0;
         let (_, inner_header) = headers.split_last_chunk::<ETHERNET>()?;
+        let (place, segment) = self.tunnels.find(vni, lane.vtep)?;
         let inner = Regular::read(inner)?;
         let for_us = is_ipv4_for(inner_header, segment.mac);
         // RFC 6040: the outer mark changes nothing if it says nothing, or the same.
-        let mark = outer.tos & ECN;
+        let mark = lane.outer_tos & ECN;
         let unmarked = (mark == 0) | (mark == inner.tos & ECN);
-        if !(sound & for_us & unmarked) || (checksum != 0 && !is_intact(frame, outer)) {
+        if !(valid & for_us & unmarked) || (checksum != 0 && !is_intact(frame)) {
             return None;
         }
-        lane.vtep = outer.src;
         lane.ip = inner;
         lane.at = (INNER + ETHERNET) as u16;
         lane.vrf = segment.vrf;
@@ -170,10 +174,9 @@ const fn word_at<const AT: usize>(header: &[u8; ETHERNET]) -> u64 {
 
 /// Whether the checksum of a tunnel's UDP datagram, which goes to the end of the frame, is right.
 #[inline(never)]
-fn is_intact(frame: &[u8], outer: &Regular) -> bool {
-    let datagram = frame.get(ETHERNET + 20..).unwrap_or_default();
-    let flow = outer.flow();
-    Sum::pseudo_v4(flow.src, flow.dst, IpProtocol::UDP, datagram.len() as u16)
-        .bytes(datagram)
-        .is_intact()
+fn is_intact(frame: &[u8]) -> bool {
+    let packet = frame.get(ETHERNET..).unwrap_or_default();
+    Ipv4::new(packet).is_ok_and(|ip| {
+        Udp::new(ip.payload()).is_ok_and(|udp| udp.is_intact(ip.pseudo_header(udp.len())))
+    })
 }

@@ -9,7 +9,7 @@ use sekisho_nat::Probe;
 use sekisho_packet::regular::Side;
 use sekisho_types::VrfId;
 
-use super::{Change, LANES, Lanes, Stage, nat_key, segment_of, translation};
+use super::{Change, LANES, Lanes, Stage, nat_key, packet_of, segment_of, translation};
 use crate::worker::Worker;
 use crate::worker::forward::TUNNEL_OVERHEAD;
 
@@ -25,7 +25,7 @@ impl Worker {
             self.nat.prefetch(probe);
         }
         lanes.clocks.end(Stage::InwardPrefetch);
-        self.translate_inward(lanes, &ours, &mut entering);
+        self.translate_inward(lanes, burst, &ours, &mut entering);
         lanes.clocks.end(Stage::InwardSessions);
         self.find_endpoints(lanes, &entering, burst);
         lanes.clocks.end(Stage::InwardEndpoints);
@@ -85,6 +85,7 @@ impl Worker {
     fn translate_inward(
         &mut self,
         lanes: &mut Lanes,
+        burst: &Burst,
         ours: &[(u8, Probe)],
         entering: &mut ArrayVec<Entering, LANES>,
     ) {
@@ -95,7 +96,11 @@ impl Worker {
         for (index, probe) in ours {
             let at = usize::from(*index) % LANES;
             let ip = &lanes.packets[at].ip;
-            if let Some(hit) = self.nat.hit_inbound(now, probe, &segment_of(ip)) {
+            if let Some(hit) = self.nat.hit_inbound(
+                now,
+                probe,
+                &segment_of(ip, packet_of(burst, at, &lanes.packets[at])),
+            ) {
                 lanes.changes[at] = Change::Side(Side::Destination, translation(&hit));
                 tables.vrfs[count] = hit.vrf;
                 tables.addresses[count] = Ipv4Addr::from_bits(hit.address);

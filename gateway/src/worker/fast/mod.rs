@@ -71,6 +71,7 @@ struct TableStage {
 
 /// What is known of one packet.
 #[derive(Clone, Copy, Debug)]
+#[repr(align(16))]
 struct Lane {
     ip: Regular,
     /// Where the IP header is in the frame.
@@ -78,14 +79,18 @@ struct Lane {
     /// Octets of the IP packet the uplink saw.
     received: u16,
     hash: u32,
-    vrf: VrfId,
-    segment: SegmentId,
-    /// Where the segment is in the snapshot's table of tunnels.
+    /// Of what came out of a tunnel: where its segment is in the snapshot's table of tunnels.
     place: u16,
+    segment: SegmentId,
+    vrf: VrfId,
+    /// Type of service of the outer packet.
+    outer_tos: u8,
     /// The sender's VTEP and Ethernet address.
     vtep: u32,
     mac: u64,
 }
+
+const _: () = assert!(size_of::<Lane>() == 48);
 
 /// Packets and octets that leave by the first uplinks, counted once a burst.
 #[derive(Debug, Default)]
@@ -258,6 +263,7 @@ impl Lane {
     #[inline(always)]
     const fn plain(ip: Regular) -> Self {
         Self {
+            outer_tos: 0,
             ip,
             at: ETHERNET as u16,
             received: ip.total_len,
@@ -309,14 +315,22 @@ fn nat_key(ip: &Regular) -> FlowKey {
     }
 }
 
+/// The IP packet of a lane, as it arrived.
+#[inline(always)]
+fn packet_of<'a>(burst: &'a Burst, at: usize, lane: &Lane) -> &'a [u8] {
+    let frame = burst.get(at).map_or(&[][..], Mbuf::data);
+    frame.get(usize::from(lane.at)..).unwrap_or_default()
+}
+
 /// What the NAT engine follows of a TCP connection.
 #[inline(always)]
-fn segment_of(ip: &Regular) -> TcpSegment {
+fn segment_of(ip: &Regular, packet: &[u8]) -> TcpSegment {
+    let segment = ip.segment(packet);
     TcpSegment {
-        flags: ip.tcp_flags,
-        seq: ip.seq,
-        ack: ip.ack,
-        len: ip.tcp_len,
+        flags: segment.flags,
+        seq: segment.seq,
+        ack: segment.ack,
+        len: segment.len,
     }
 }
 

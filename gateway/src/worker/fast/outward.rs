@@ -10,7 +10,9 @@ use sekisho_nat::SnatTarget;
 use sekisho_packet::regular::Side;
 use sekisho_types::{InterfaceId, VrfId};
 
-use super::{Change, ETHERNET, LANES, Lane, Lanes, Stage, nat_key, segment_of, translation};
+use super::{
+    Change, ETHERNET, LANES, Lane, Lanes, Stage, nat_key, packet_of, segment_of, translation,
+};
 use crate::tunnel_table::TunnelSegment;
 use crate::worker::Worker;
 
@@ -35,7 +37,7 @@ impl Worker {
         lanes.clocks.end(Stage::OutwardPrefetch);
         let checked = self.check_outward(lanes, burst);
         lanes.clocks.end(Stage::OutwardCheck);
-        self.translate_outward(lanes, &checked);
+        self.translate_outward(lanes, burst, &checked);
         lanes.clocks.end(Stage::OutwardSessions);
     }
 
@@ -70,7 +72,7 @@ impl Worker {
 
     /// What changes in packets that leave their tenant: by their session, or by a rule that needs
     /// none.
-    fn translate_outward(&mut self, lanes: &mut Lanes, checked: &[Checked]) {
+    fn translate_outward(&mut self, lanes: &mut Lanes, burst: &Burst, checked: &[Checked]) {
         let now = self.nat_now();
         let count = lanes.outward.len();
         for packet in checked {
@@ -85,7 +87,7 @@ impl Worker {
                 && let Some(hit) = self.nat.hit_outbound(
                     now,
                     &lanes.probes[place],
-                    &segment_of(&lane.ip),
+                    &segment_of(&lane.ip, packet_of(burst, at, lane)),
                     packet.egress,
                 )
             {
