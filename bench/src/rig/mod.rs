@@ -4,12 +4,14 @@ mod drive;
 mod fib;
 mod flows;
 mod frames;
+#[cfg(test)]
+mod twins;
 mod world;
 
 pub(crate) use drive::Clocks;
 pub(crate) use flows::{Flows, Mix};
 pub(crate) use frames::Segment;
-pub(crate) use world::{Service, Shape, World};
+pub(crate) use world::{BUFFERS, Service, Shape, World};
 
 use std::sync::OnceLock;
 

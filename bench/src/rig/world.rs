@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -66,14 +67,20 @@ pub(crate) struct Shape {
     pub(crate) service: Service,
     /// NAT sessions there is room for.
     pub(crate) max_sessions: u32,
+    /// Packet buffers.
+    pub(crate) buffers: u32,
+    /// What is random, if it is to be the same again.
+    pub(crate) seed: [u8; 32],
 }
 
 /// The first address of the pool.
 const POOL: Ipv4Addr = Ipv4Addr::new(203, 0, 0, 0);
 /// The first floating IP.
 const FLOATING: u32 = 0xcb10_0000;
-/// Buffers in all: the full mix keeps thousands on their way.
-const BUFFERS: u32 = (1 << 15) - 1;
+/// Buffers enough for the full mix, which keeps thousands on their way.
+pub(crate) const BUFFERS: u32 = (1 << 15) - 1;
+
+static WORLDS: AtomicU32 = AtomicU32::new(0);
 
 /// A gateway with its surroundings.
 pub(crate) struct World {
@@ -99,7 +106,9 @@ pub(crate) struct World {
 impl World {
     /// Builds everything, without sessions.
     pub(crate) fn new(eal: &Eal, shape: &Shape) -> Result<Self> {
-        let mut options = MempoolOptions::new("bench", BUFFERS);
+        // Names are the process's; there may be two worlds at a time.
+        let world = WORLDS.fetch_add(1, Ordering::Relaxed);
+        let mut options = MempoolOptions::new(&format!("bench-{world}"), shape.buffers);
         options.cache = 512;
         let pool = Mempool::new(eal, &options)?;
         let names = std::iter::once("fabric".to_owned())
@@ -110,7 +119,12 @@ impl World {
                 handle,
                 rx,
                 tx: queues,
-            } = Port::attach(eal, &name, &PortOptions::new(Driver::Ring), &pool)?;
+            } = Port::attach(
+                eal,
+                &format!("{name}-{world}"),
+                &PortOptions::new(Driver::Ring),
+                &pool,
+            )?;
             handles.push(handle);
             sent.extend(rx);
             tx.extend(queues);
@@ -122,7 +136,7 @@ impl World {
                 },
             });
         }
-        let seed = Seed::new(rand::random());
+        let seed = Seed::new(shape.seed);
         let owners = Arc::new(OutsideOwners::new(1 << 17)?);
         let mut planner = Planner::new(facts, 1, Steering::new(seed, 1), owners);
         let document = Document {
@@ -165,7 +179,7 @@ impl World {
             end,
             handover: Handover::mesh(1).pop().context("one worker")?,
             counters: Arc::clone(&counters),
-            seed: rand::random(),
+            seed: u64::from_le_bytes([shape.seed[0]; 8]),
             epoch: Instant::now(),
             adaptive_idle: false,
         });
@@ -339,10 +353,15 @@ fn configuration(shape: &Shape) -> Result<String> {
             vni(tenant),
             segment_mac(tenant)
         )?;
-        if shape.service == Service::Routed {
+        // One tenant alone can be reached without NAT; many overlap.
+        let routed = shape.service == Service::Routed;
+        if routed && shape.flows.tenants == 1 {
             text.push_str("advertise = true\n");
         }
         text.push_str("\n[[tenant.route]]\nprefix = \"0.0.0.0/0\"\nvrf = \"provider\"\n\n");
+        if routed && shape.flows.tenants > 1 {
+            text.push_str("[[tenant.snat]]\nsource = \"172.16.0.0/14\"\nto = \"none\"\n\n");
+        }
         if shape.service == Service::Snat {
             text.push_str("[[tenant.snat]]\nsource = \"172.16.0.0/14\"\npool = \"public\"\n\n");
         }

@@ -31,6 +31,8 @@ pub(crate) fn run(options: &Options, report: &mut Report) -> Result<()> {
                     flows: Flows::new(sessions, mix),
                     service: Service::Snat,
                     max_sessions: sessions + sessions / 8 + 1024,
+                    buffers: rig::BUFFERS,
+                    seed: rand::random(),
                 };
                 let mut world = World::new(eal, &shape)?;
                 world.open_flows()?;

@@ -197,6 +197,16 @@ impl Worker {
         }
     }
 
+    /// From now on every packet takes the way one packet at a time: to compare both ways.
+    pub fn without_bursts(&mut self) {
+        self.lanes = None;
+    }
+
+    /// Takes [`Self::without_bursts`] back.
+    pub fn with_bursts(&mut self) {
+        self.lanes = Some(fast::Lanes::new());
+    }
+
     /// Gives what waits in the transmit queues to the ports.
     pub fn flush(&mut self) {
         self.output.flush(&self.counters);

@@ -1,0 +1,256 @@
+//! Two gateways that differ in one thing: one runs bursts in stages, the other each packet by itself.
+//! Whatever arrives, the same must leave, and the same must be counted.
+
+use std::net::{Ipv4Addr, SocketAddrV4};
+
+use rand::rngs::StdRng;
+use rand::seq::IndexedRandom;
+use rand::{Rng, SeedableRng};
+use sekisho_dpdk::Burst;
+use sekisho_gateway::drops::DropReason;
+use sekisho_packet::checksum::checksum;
+
+use super::frames::{FrameWriter, Segment};
+use super::world::floating;
+use super::{Flows, Mix, Service, Shape, World};
+
+/// Packets compared for each service.
+const PACKETS: usize = 40_000;
+const SEED: [u8; 32] = [7; 32];
+
+fn world(flows: Flows, service: Service) -> World {
+    let shape = Shape {
+        flows,
+        service,
+        max_sessions: 10_000,
+        buffers: 4095,
+        seed: SEED,
+    };
+    let eal = super::eal(0).unwrap();
+    let mut world = World::new(eal, &shape).unwrap();
+    world.worker.without_bursts();
+    if service == Service::Snat {
+        world.open_flows().unwrap();
+    }
+    world
+}
+
+/// The port a frame left by, and the frame.
+type Left = (usize, Vec<u8>);
+
+/// What left, by port, sorted: packets that are special leave after those that are not.
+fn run(world: &mut World, frames: &[Vec<u8>], port: u16, now: u64) -> Vec<Left> {
+    let mut burst = Burst::new();
+    assert!(world.pool.alloc_bulk(&mut burst, frames.len()));
+    for (mbuf, frame) in burst.iter_mut().zip(frames) {
+        mbuf.append(frame.len()).unwrap().copy_from_slice(frame);
+    }
+    world.worker.begin_turn(now);
+    world.worker.feed(&mut burst, port);
+    world.worker.end_turn();
+    let mut left = Vec::new();
+    for (port, queue) in world.sent.iter_mut().enumerate() {
+        while queue.receive(&mut burst) > 0 {
+            left.extend(burst.iter().map(|mbuf| (port, mbuf.data().to_vec())));
+            burst.clear();
+        }
+    }
+    left.sort();
+    left
+}
+
+/// A frame of a flow, in either direction, right in every way.
+fn right(world: &World, random: &mut StdRng, outward: bool) -> Vec<u8> {
+    let flows = world.shape.flows;
+    let number = random.random_range(0..flows.count);
+    let flow = flows.flow(number);
+    let mut room = [0; FrameWriter::MAX];
+    let length = if outward {
+        world.frames.out(&mut room, &flow, Segment::DATA_OUT)
+    } else {
+        let outside = match world.shape.service {
+            Service::Snat => world.outside[number as usize],
+            Service::Routed => (flow.host.address, flow.sport),
+            Service::Floating => (floating(number % flows.hosts), flow.sport),
+        };
+        let outside = SocketAddrV4::new(outside.0, outside.1);
+        world
+            .frames
+            .back(&mut room, &flow, outside, Segment::DATA_BACK)
+    };
+    room[..length].to_vec()
+}
+
+fn mend(frame: &mut [u8], at: usize) {
+    if let Some(header) = frame.get_mut(at..at + 20) {
+        header[10..12].fill(0);
+        let sum = checksum(header);
+        header[10..12].copy_from_slice(&sum.to_be_bytes());
+    }
+}
+
+/// Does something to a frame that a gateway must notice, or must not mind.
+fn change(frame: &mut Vec<u8>, random: &mut StdRng, outward: bool) {
+    let inner = if outward { 64 } else { 14 };
+    match random.random_range(0..12) {
+        0 => {
+            let at = random.random_range(0..frame.len());
+            frame[at] ^= 1 << random.random_range(0..8);
+        }
+        1 | 2 => {
+            let at = random.random_range(14..frame.len().min(inner + 34));
+            frame[at] = random.random();
+            mend(frame, 14);
+            mend(frame, inner);
+        }
+        3 => frame.truncate(random.random_range(0..frame.len())),
+        4 => frame.extend(std::iter::repeat_n(0xee, random.random_range(1..64))),
+        5 => {
+            frame[inner + 8] = random.random_range(0..4);
+            mend(frame, inner);
+        }
+        6 => {
+            // Congestion marks and classes, inside and out.
+            frame[15] = random.random();
+            frame[inner + 1] = random.random();
+            mend(frame, 14);
+            mend(frame, inner);
+        }
+        7 => {
+            frame[inner + 6] = *[0x00, 0x20, 0x40, 0x60, 0x80, 0x1f].choose(random).unwrap();
+            frame[inner + 7] = *[0, 0, 0, 1, 185].choose(random).unwrap();
+            mend(frame, inner);
+        }
+        8 => {
+            let end = random.random_range(0..2) * 4 + inner + 12;
+            let address: [u8; 4] = match random.random_range(0..8) {
+                0 => [127, 0, 0, 1],
+                1 => [224, 0, 0, 5],
+                2 => [0, 1, 2, 3],
+                3 => [255; 4],
+                4 => [10, 1, 0, 1],
+                5 => [203, 0, 0, 9],
+                6 => [172, 16, 0, 1],
+                _ => random.random(),
+            };
+            frame[end..end + 4].copy_from_slice(&address);
+            mend(frame, inner);
+        }
+        9 => {
+            // A datagram without checksum; of TCP a flag or two.
+            if frame[inner + 9] == 17 {
+                frame[inner + 26..inner + 28].fill(0);
+            } else {
+                frame[inner + 33] = random.random();
+            }
+        }
+        10 => {
+            // Another protocol, mostly with too short a header.
+            frame[inner + 9] = *[1, 6, 17, 47, 132].choose(random).unwrap();
+            mend(frame, inner);
+        }
+        _ => {}
+    }
+}
+
+fn compare(mix: Mix, service: Service) {
+    let mut flows = Flows::new(2_000, mix);
+    flows.hosts = flows.hosts.min(512);
+    let (mut one, mut other) = (world(flows, service), world(flows, service));
+    assert_eq!(one.outside, other.outside);
+    one.worker.with_bursts();
+    let mut random = StdRng::from_seed(SEED);
+    let (mut sent, mut now) = (0, 1_000_000);
+    while sent < PACKETS {
+        let outward = random.random();
+        let size = random.random_range(1..=Burst::CAPACITY);
+        let frames: Vec<Vec<u8>> = (0..size)
+            .map(|_| {
+                let mut frame = right(&one, &mut random, outward);
+                if random.random_range(0..3) > 0 {
+                    change(&mut frame, &mut random, outward);
+                }
+                frame
+            })
+            .collect();
+        sent += size;
+        // So much later that no budget of ICMP errors, which is random, is used up.
+        now += 200_000_000;
+        let port = if outward { 0 } else { 1 };
+        let staged = run(&mut one, &frames, port, now);
+        let single = run(&mut other, &frames, port, now);
+        if staged != single {
+            let only = |these: &[Left], others: &[Left]| -> Vec<Left> {
+                these
+                    .iter()
+                    .filter(|left| !others.contains(left))
+                    .cloned()
+                    .collect()
+            };
+            panic!(
+                "{mix:?} {service:?}: only in stages {:02x?}, only one by one {:02x?}; drops: {}; {}",
+                only(&staged, &single),
+                only(&single, &staged),
+                one.drops(),
+                other.drops()
+            );
+        }
+        for &reason in DropReason::ALL {
+            assert_eq!(
+                one.counters.drops(reason),
+                other.counters.drops(reason),
+                "{} in {frames:02x?}",
+                reason.label()
+            );
+        }
+    }
+    let (staged, single) = (&one.counters, &other.counters);
+    assert_eq!(staged.transmitted.get(), single.transmitted.get());
+    assert_eq!(staged.punted.get(), single.punted.get());
+    assert!(staged.transmitted.get() > PACKETS as u64 / 8);
+    for (one, other) in traffic(&one).into_iter().zip(traffic(&other)) {
+        assert_eq!(one, other);
+    }
+    let unspecified = Ipv4Addr::UNSPECIFIED;
+    assert!(
+        one.outside
+            .iter()
+            .all(|(address, _)| *address != unspecified)
+    );
+}
+
+/// What every uplink and segment counted.
+fn traffic(world: &World) -> Vec<[u64; 4]> {
+    let snapshot = &world.plan.snapshot;
+    let uplinks = snapshot
+        .uplinks
+        .iter()
+        .flatten()
+        .map(|uplink| &uplink.traffic);
+    let segments = snapshot.segments.iter().flatten();
+    let traffic = uplinks.chain(segments.map(|segment| &segment.traffic));
+    traffic
+        .map(|traffic| {
+            let own = &traffic[0];
+            [
+                &own.rx_packets,
+                &own.rx_bytes,
+                &own.tx_packets,
+                &own.tx_bytes,
+            ]
+            .map(|c| c.get())
+        })
+        .collect()
+}
+
+#[test]
+fn bursts_and_single_packets_fare_alike_whatever_arrives() {
+    super::on_worker(0, |_| {
+        for service in [Service::Snat, Service::Routed, Service::Floating] {
+            compare(Mix::Hot, service);
+            compare(Mix::Full, service);
+        }
+        Ok(())
+    })
+    .unwrap();
+}
