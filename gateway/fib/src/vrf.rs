@@ -125,10 +125,10 @@ impl<P: TablePrefix> Routes<P> {
     ) -> Result<(), FibError> {
         if new == Leaf::None {
             if old != Leaf::None {
-                trie.take(prefix.key(), self.cover(prefix), freed);
+                trie.take(prefix.key(), self.cover(prefix), freed)?;
             }
         } else if new != old {
-            trie.put(prefix.key(), new, old == Leaf::None)?;
+            trie.put(prefix.key(), new, old == Leaf::None, freed)?;
         }
         note(self);
         Ok(())
