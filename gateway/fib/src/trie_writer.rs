@@ -100,6 +100,11 @@ impl<'a> TrieWriter<'a> {
         }
     }
 
+    /// Up to which length prefixes are in force in the roots alone.
+    pub(crate) const fn inherited(&self) -> u8 {
+        self.shape.root_bits
+    }
+
     /// Gives the addresses of `key` to `leaf` where no longer prefix has them. `is_new` says that
     /// the prefix was not in the tree.
     ///
