@@ -22,7 +22,7 @@
 use std::hint::select_unpredictable;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use sekisho_mem::HugeSlice;
+use sekisho_mem::{HugeSlice, prefetch_read};
 
 use crate::leaf::CHILD;
 use crate::trie::WIDE;
@@ -100,43 +100,57 @@ impl Nodes {
     /// What `address` leads to at this node: a leaf, [`INHERIT`], or [`CHILD`] and a node.
     #[inline]
     pub(crate) fn step<A: Address>(&self, node: u32, address: A) -> u32 {
-        let block = self.block(node);
-        let shape = block[SHAPE].load(Ordering::Relaxed);
-        let cover = block[COVER].load(Ordering::Relaxed);
-        let word = self.run(node, block, A::HEADER, address.place(shape as u8));
-        let belongs = address.matches(block, (shape >> 8) as u8);
-        select_unpredictable(belongs, word, cover)
+        self.word_at(self.find(node, address))
     }
 
-    /// [`Self::step`] at a node directly below a root of a dense table.
+    /// Where the word is that [`Self::step`] reads, which may be on another line than the node's
+    /// first.
     #[inline]
-    pub(crate) fn step_dense<A: Address>(&self, node: u32, address: A) -> u32 {
-        self.run(
-            node,
-            self.block(node),
-            DENSE_HEADER,
-            address.place(DENSE_END),
-        )
+    pub(crate) fn find<A: Address>(&self, node: u32, address: A) -> usize {
+        let shape = self.block(node)[SHAPE].load(Ordering::Relaxed);
+        self.find_in(node, A::HEADER, shape, address)
     }
 
-    /// [`Self::step_dense`] or [`Self::step`], without a branch.
+    /// [`Self::find`] at a dense node.
     #[inline]
-    pub(crate) fn step_either<A: Address>(&self, dense: bool, node: u32, address: A) -> u32 {
-        let block = self.block(node);
-        let shape = block[SHAPE].load(Ordering::Relaxed);
-        let cover = block[COVER].load(Ordering::Relaxed);
+    pub(crate) fn find_dense<A: Address>(&self, node: u32, address: A) -> usize {
+        self.run(node, DENSE_HEADER, address.place(DENSE_END))
+    }
+
+    /// [`Self::find_dense`] or [`Self::find`], without a branch.
+    #[inline]
+    pub(crate) fn find_either<A: Address>(&self, dense: bool, node: u32, address: A) -> usize {
+        let shape = self.block(node)[SHAPE].load(Ordering::Relaxed);
         let shape = select_unpredictable(dense, DENSE_END.into(), shape);
         let header = select_unpredictable(dense, DENSE_HEADER, A::HEADER);
-        let word = self.run(node, block, header, address.place(shape as u8));
-        let belongs = address.matches(block, (shape >> 8) as u8);
-        select_unpredictable(belongs, word, cover)
+        self.find_in(node, header, shape, address)
     }
 
     #[inline]
-    fn run(&self, node: u32, block: &Block, header: usize, place: u32) -> u32 {
-        let at = node as usize * BLOCK_WORDS + header + rank(bitmap(block), place);
+    fn find_in<A: Address>(&self, node: u32, header: usize, shape: u32, address: A) -> usize {
+        let run = self.run(node, header, address.place(shape as u8));
+        let belongs = address.matches(self.block(node), (shape >> 8) as u8);
+        select_unpredictable(belongs, run, node as usize * BLOCK_WORDS + COVER)
+    }
+
+    #[inline]
+    fn run(&self, node: u32, header: usize, place: u32) -> usize {
+        node as usize * BLOCK_WORDS + header + rank(bitmap(self.block(node)), place)
+    }
+
+    /// The word at a place that was found.
+    #[inline]
+    pub(crate) fn word_at(&self, at: usize) -> u32 {
         // Acquire: a node is complete before the word that names it is stored.
         self.blocks.as_flattened()[at].load(Ordering::Acquire)
+    }
+
+    /// Brings a word that was found close.
+    #[inline]
+    pub(crate) fn prefetch_at(&self, at: usize) {
+        if let Some(word) = self.blocks.as_flattened().get(at) {
+            prefetch_read(word);
+        }
     }
 
     /// The word of the run of `place`. Only the writer uses it, here and below.

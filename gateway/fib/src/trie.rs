@@ -84,7 +84,9 @@ impl Trees {
         // Acquire: a node is complete before the word that names it is stored.
         let root = Root::unpack(self.root(vrf, address).load(Ordering::Acquire));
         let dense = A::DENSE && vrf == VrfId::PROVIDER;
-        let mut word = self.nodes.step_either(dense, root.node, address);
+        let mut word = self
+            .nodes
+            .word_at(self.nodes.find_either(dense, root.node, address));
         while is_child(word) {
             word = self.nodes.step(word & !CHILD, address);
         }
@@ -113,20 +115,26 @@ impl Trees {
                 *root = self.root(vrf(lane), *address).load(Ordering::Acquire);
                 prefetch_read(self.nodes.block(Root::unpack(*root).node));
             }
-            let mut lower = [(0, 0); LANES];
-            let mut count = 0;
-            let lanes = addresses.iter().zip(&roots).zip(&mut *leaves);
-            for (lane, ((address, root), leaf)) in lanes.enumerate() {
-                let Root { node, cover } = Root::unpack(*root);
-                let word = match (V::PROVIDER, A::DENSE) {
-                    (true, true) => self.nodes.step_dense(node, *address),
+            let mut found = [0; LANES];
+            let lanes = addresses.iter().zip(&roots).zip(&mut found);
+            for (lane, ((address, root), found)) in lanes.enumerate() {
+                let Root { node, .. } = Root::unpack(*root);
+                *found = match (V::PROVIDER, A::DENSE) {
+                    (true, true) => self.nodes.find_dense(node, *address),
                     (false, true) => {
                         let dense = vrf(lane) == VrfId::PROVIDER;
-                        self.nodes.step_either(dense, node, *address)
+                        self.nodes.find_either(dense, node, *address)
                     }
-                    _ => self.nodes.step(node, *address),
+                    _ => self.nodes.find(node, *address),
                 };
-                *leaf = inherit(word, cover).into();
+                self.nodes.prefetch_at(*found);
+            }
+            let mut lower = [(0, 0); LANES];
+            let mut count = 0;
+            let lanes = found.iter().zip(&roots).zip(&mut *leaves);
+            for (lane, ((found, root), leaf)) in lanes.enumerate().take(addresses.len()) {
+                let word = self.nodes.word_at(*found);
+                *leaf = inherit(word, Root::unpack(*root).cover).into();
                 // Kept if the word names a node, without a branch.
                 lower[count % LANES] = (lane as u32, word);
                 count += usize::from(is_child(word));
