@@ -1,8 +1,17 @@
 //! Addresses as the trees read them: a few bits at a time, from the left.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
+use std::sync::atomic::Ordering;
 
 use sekisho_types::{Ipv4Prefix, Ipv6Prefix};
+
+use crate::nodes::{Block, KEY, Layout, PLACES, STRIDE};
+use crate::trie::WIDE;
+use crate::trie_writer::Shape;
+
+/// Words of a node's key.
+const V4_KEY: usize = 1;
+const V6_KEY: usize = 4;
 
 mod sealed {
     pub trait Sealed {}
@@ -16,9 +25,25 @@ pub trait Address: sealed::Sealed + Copy + Into<std::net::IpAddr> {
     #[doc(hidden)]
     const FAMILY: Family;
 
+    /// Words of a node before its runs.
+    #[doc(hidden)]
+    const HEADER: usize;
+
+    /// Whether prefixes lie so close that nodes directly below the provider's roots skip no bits.
+    #[doc(hidden)]
+    const DENSE: bool;
+
     /// The `width` bits that follow the first `offset`.
     #[doc(hidden)]
     fn bits_at(self, offset: u8, width: u8) -> usize;
+
+    /// The last six of the first `end` bits.
+    #[doc(hidden)]
+    fn place(self, end: u8) -> u32;
+
+    /// Whether the first `start` bits are those of the key of a node with this first block.
+    #[doc(hidden)]
+    fn matches(self, block: &Block, start: u8) -> bool;
 }
 
 /// The address family, as an index.
@@ -31,8 +56,46 @@ pub enum Family {
     V6,
 }
 
+impl Family {
+    /// How nodes of the family are laid out, other than dense ones.
+    pub(crate) const fn layout(self) -> Layout {
+        Layout {
+            header: match self {
+                Self::V4 => Ipv4Addr::HEADER,
+                Self::V6 => Ipv6Addr::HEADER,
+            },
+        }
+    }
+
+    /// At which depths nodes stand in the trees of the provider VRF, or of a tenant's, where the
+    /// last one decides as many bits as any other: tenants have host routes.
+    pub(crate) const fn shape(self, is_provider: bool) -> Shape {
+        let bits = match self {
+            Self::V4 => 32,
+            Self::V6 => 128,
+        };
+        if is_provider {
+            Shape {
+                bits,
+                root_bits: WIDE,
+                phase: WIDE % STRIDE,
+                dense: matches!(self, Self::V4),
+            }
+        } else {
+            Shape {
+                bits,
+                root_bits: 0,
+                phase: bits % STRIDE,
+                dense: false,
+            }
+        }
+    }
+}
+
 impl Address for Ipv4Addr {
     const FAMILY: Family = Family::V4;
+    const HEADER: usize = KEY + V4_KEY;
+    const DENSE: bool = true;
 
     #[inline]
     fn bits_at(self, offset: u8, width: u8) -> usize {
@@ -41,10 +104,23 @@ impl Address for Ipv4Addr {
         }
         ((u32::from(self) << offset) >> (32 - width)) as usize
     }
+
+    #[inline]
+    fn place(self, end: u8) -> u32 {
+        u32::from(self) >> ((32 - end) & 31) & (PLACES as u32 - 1)
+    }
+
+    #[inline]
+    fn matches(self, block: &Block, start: u8) -> bool {
+        let differs = u32::from(self) ^ block[KEY].load(Ordering::Relaxed);
+        differs & !(u32::MAX >> (start & 31)) == 0
+    }
 }
 
 impl Address for Ipv6Addr {
     const FAMILY: Family = Family::V6;
+    const HEADER: usize = KEY + V6_KEY;
+    const DENSE: bool = false;
 
     #[inline]
     fn bits_at(self, offset: u8, width: u8) -> usize {
@@ -52,6 +128,31 @@ impl Address for Ipv6Addr {
             return 0;
         }
         ((u128::from(self) << offset) >> (128 - width)) as usize
+    }
+
+    #[inline]
+    fn place(self, end: u8) -> u32 {
+        let bits = u128::from(self);
+        let place = if end <= 64 {
+            // As good as always in the Internet's tables.
+            ((bits >> 64) as u64 >> ((64 - end) & 63)) as u32
+        } else {
+            (bits >> ((128 - end) & 127)) as u32
+        };
+        place & (PLACES as u32 - 1)
+    }
+
+    #[inline]
+    fn matches(self, block: &Block, start: u8) -> bool {
+        let word = |at: usize| u64::from(block[KEY + at].load(Ordering::Relaxed));
+        let bits = u128::from(self);
+        let high = (bits >> 64) as u64 ^ (word(0) << 32 | word(1));
+        if start < 64 {
+            high & !(u64::MAX >> start) == 0
+        } else {
+            let low = bits as u64 ^ (word(2) << 32 | word(3));
+            high == 0 && low & !(u64::MAX >> (start & 63)) == 0
+        }
     }
 }
 
@@ -67,6 +168,11 @@ impl Key {
         self.len
     }
 
+    /// The bits, left-aligned, zero beyond the length.
+    pub(crate) const fn bits(self) -> u128 {
+        self.bits
+    }
+
     /// How many bits the two have in common from the left.
     pub(crate) const fn common_len(self, other: Self) -> u8 {
         let shorter = if self.len < other.len {
@@ -74,8 +180,13 @@ impl Key {
         } else {
             other.len
         };
-        let common = (self.bits ^ other.bits).leading_zeros() as u8;
+        let common = self.common_bits(other.bits);
         if common < shorter { common } else { shorter }
+    }
+
+    /// How many bits these and the key's have in common from the left, whatever its length.
+    pub(crate) const fn common_bits(self, bits: u128) -> u8 {
+        (self.bits ^ bits).leading_zeros() as u8
     }
 
     /// The `width` bits that follow the first `offset`.

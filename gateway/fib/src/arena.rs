@@ -39,15 +39,6 @@ impl Arena {
         self.free.push(slot);
     }
 
-    pub(crate) fn available(&self) -> usize {
-        self.free.len() + (self.capacity - self.touched) as usize
-    }
-
-    /// Slots handed out, those waiting for their reuse included.
-    pub(crate) fn in_use(&self) -> usize {
-        self.touched as usize - self.free.len()
-    }
-
     pub(crate) const fn full(&self) -> FibError {
         FibError::Full {
             what: self.what,

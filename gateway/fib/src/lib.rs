@@ -21,11 +21,13 @@
 //!   one and never a hole.
 //!
 //! # Limitations
-//! - A route near the top of the tree is copied into every block below it: a new default route of
-//!   a VRF with a full Internet table costs the writer tens of milliseconds. (A change of where the
-//!   default route leads costs one store.)
-//! - IPv6 uses the same tree as IPv4, eight bits at a time; a structure with fewer dependent loads
-//!   for long prefixes would be faster.
+//! - A prefix of at most 18 bits in the provider VRF is one store for each /18 it covers: a new
+//!   default route of a full table keeps the writer busy for some hundred microseconds. (A change
+//!   of where the default route leads costs one store.)
+//! - Free blocks are kept by size and never joined: a table that shrinks and grows otherwise may
+//!   need more blocks than it holds.
+//! - Counting bits is what a lookup consists of: build for a CPU that has an instruction for it
+//!   (`-C target-cpu=x86-64-v3`), or a lookup takes some ten clocks more.
 //! - A path list has no precomputed backup: the members that remain are the backup.
 //! - A tunnel adjacency names its remote VTEP; the path to it is looked up in the provider VRF.
 
@@ -36,9 +38,11 @@ mod adjacency;
 mod adjacency_lines;
 mod adjacency_table;
 mod arena;
-mod blocks;
+mod block_arena;
 mod error;
 mod leaf;
+mod node_writer;
+mod nodes;
 mod path_list;
 mod path_list_table;
 mod quiescent;
@@ -62,5 +66,4 @@ pub use reader::Reader;
 pub use rewrite::{Rewrite, RewriteKind};
 pub use stats::{Stats, VrfStats};
 pub use tables::{Capacity, Tables};
-pub use trie::Lookup;
 pub use writer::Writer;

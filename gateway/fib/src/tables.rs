@@ -1,28 +1,26 @@
 //! What the writer and the readers share.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU32;
 
-use sekisho_mem::HugeSlice;
 use sekisho_types::{VrfId, WorkerId};
 
 use crate::address::Family;
 use crate::adjacency_lines::AdjacencyLines;
-use crate::blocks::Block;
 use crate::leaf::MAX_INDEX;
 use crate::path_list::PathLists;
 use crate::quiescent::Epochs;
-use crate::trie::{NARROW, Trie, WIDE};
+use crate::trie::{InProvider, Trees};
 use crate::{
-    Address, Adjacency, AdjacencyId, FibError, Leaf, Lookup, PackedLeaf, PathListId, Reader,
-    Rewrite, Writer,
+    Address, Adjacency, AdjacencyId, FibError, Leaf, PackedLeaf, PathListId, Reader, Rewrite,
+    Writer,
 };
 
 /// How much the tables can hold. It is address space: memory is used as the tables fill.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Capacity {
-    /// Blocks of routes, 1 KiB each: one for each /16 of the provider VRF that has longer prefixes,
-    /// up to four for a tenant's segment.
+    /// Blocks of routes, 32 octets each, in each family: one or two for every /18 of the provider
+    /// VRF that has longer prefixes (a full table has some 200,000), and as many for every 64
+    /// addresses of a segment that are in use.
     pub blocks: u32,
     /// Adjacencies, 64 octets each: neighbours and endpoints.
     pub adjacencies: u32,
@@ -36,7 +34,7 @@ impl Default for Capacity {
     /// A full Internet table and ten thousand tenants.
     fn default() -> Self {
         Self {
-            blocks: 1 << 19,
+            blocks: 1 << 23,
             adjacencies: 1 << 20,
             path_lists: 1 << 16,
             buckets: 1 << 22,
@@ -44,33 +42,13 @@ impl Default for Capacity {
     }
 }
 
-/// VRFs there can be.
-const VRFS: usize = 1 << 16;
-
 /// The forwarding tables of all VRFs: one [`Writer`], and one [`Reader`] for each worker.
 pub struct Tables {
     pub(crate) epochs: Epochs,
-    pub(crate) blocks: HugeSlice<Block>,
     pub(crate) adjacencies: AdjacencyLines,
     pub(crate) path_lists: PathLists,
-    v4: Roots,
-    v6: Roots,
-}
-
-/// The roots of one family's trees.
-struct Roots {
-    provider: HugeSlice<AtomicU32>,
-    /// One word for each VRF.
-    tenants: HugeSlice<AtomicU32>,
-}
-
-impl Roots {
-    fn new() -> Result<Self, FibError> {
-        Ok(Self {
-            provider: HugeSlice::new(1 << WIDE)?,
-            tenants: HugeSlice::new(VRFS << NARROW)?,
-        })
-    }
+    v4: Trees,
+    v6: Trees,
 }
 
 impl Tables {
@@ -81,7 +59,7 @@ impl Tables {
     /// If the capacity is more than leaves can name, or the kernel refuses the address space.
     pub fn new(workers: u8, capacity: Capacity) -> Result<(Arc<Self>, Writer), FibError> {
         for (what, asked, max) in [
-            ("blocks", capacity.blocks, i32::MAX as u32),
+            ("blocks", capacity.blocks, i32::MAX as u32 - 2),
             ("adjacencies", capacity.adjacencies, MAX_INDEX),
             ("path lists", capacity.path_lists, MAX_INDEX),
             ("buckets", capacity.buckets, i32::MAX as u32),
@@ -96,11 +74,10 @@ impl Tables {
         }
         let tables = Arc::new(Self {
             epochs: Epochs::new(workers),
-            blocks: HugeSlice::new(capacity.blocks as usize)?,
             adjacencies: AdjacencyLines::new(capacity.adjacencies, Writer::spares(capacity))?,
             path_lists: PathLists::new(capacity.path_lists, capacity.buckets)?,
-            v4: Roots::new()?,
-            v6: Roots::new()?,
+            v4: Trees::new(capacity.blocks)?,
+            v6: Trees::new(capacity.blocks)?,
         });
         let writer = Writer::new(Arc::clone(&tables), capacity)?;
         Ok((tables, writer))
@@ -116,28 +93,18 @@ impl Tables {
         Ok(Reader::new(Arc::clone(self), worker))
     }
 
-    /// The root of a VRF's tree.
+    /// The trees of a family.
     #[inline]
-    pub(crate) fn root(&self, family: Family, vrf: VrfId) -> &[AtomicU32] {
-        let roots = match family {
+    pub(crate) fn trees(&self, family: Family) -> &Trees {
+        match family {
             Family::V4 => &self.v4,
             Family::V6 => &self.v6,
-        };
-        if vrf == VrfId::PROVIDER {
-            &roots.provider
-        } else {
-            &roots.tenants[vrf.index()..=vrf.index()]
         }
     }
 
     #[inline]
     pub(crate) fn lookup<A: Address>(&self, vrf: VrfId, address: A) -> Leaf {
-        let (root, blocks) = (self.root(A::FAMILY, vrf), &*self.blocks);
-        if vrf == VrfId::PROVIDER {
-            Trie::<WIDE> { root, blocks }.lookup(address)
-        } else {
-            Trie::<NARROW> { root, blocks }.lookup(address)
-        }
+        self.trees(A::FAMILY).lookup(vrf, address).unpack()
     }
 
     #[inline]
@@ -147,11 +114,11 @@ impl Tables {
         addresses: &[A],
         leaves: &mut [L],
     ) {
-        let (root, blocks) = (self.root(A::FAMILY, vrf), &*self.blocks);
+        let trees = self.trees(A::FAMILY);
         if vrf == VrfId::PROVIDER {
-            Trie::<WIDE> { root, blocks }.lookup_batch(addresses, leaves);
+            trees.lookup_batch(&InProvider, addresses, leaves);
         } else {
-            Trie::<NARROW> { root, blocks }.lookup_batch(addresses, leaves);
+            trees.lookup_batch(&vrf, addresses, leaves);
         }
     }
 
@@ -162,9 +129,9 @@ impl Tables {
         addresses: &[A],
         leaves: &mut [L],
     ) {
-        for ((vrf, address), leaf) in vrfs.iter().zip(addresses).zip(leaves) {
-            *leaf = L::from(self.lookup(*vrf, *address).into());
-        }
+        let count = vrfs.len().min(addresses.len());
+        let trees = self.trees(A::FAMILY);
+        trees.lookup_batch(vrfs, &addresses[..count], leaves);
     }
 
     #[inline]

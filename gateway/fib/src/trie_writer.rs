@@ -1,39 +1,63 @@
-//! Longest-prefix match by a tree of blocks, the writer's side.
+//! Longest-prefix match, the writer's side.
 //!
-//! Beside each word the writer keeps the length of the prefix its leaf comes from, so that a
-//! prefix overwrites shorter ones only, and its removal restores the next shorter one exactly where
-//! it was in force. A new block starts as 256 copies of the word it replaces and is published
-//! before anything in it changes: no step of a change gives any address a leaf it should not have.
+//! For each place of a node the writer notes the length of the prefix its leaf comes from, so that
+//! a prefix overwrites shorter ones only, and its removal restores the next shorter one exactly
+//! where it was in force. What changes is first made beside what readers see, then published from
+//! the top by single stores: no step of a change gives any address a leaf it should not have.
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::FibError;
-use crate::Leaf;
-use crate::address::Key;
-use crate::blocks::{Block, BlockWriter, FANOUT, STRIDE};
+use sekisho_types::VrfId;
+
+use crate::address::{Family, Key};
 use crate::leaf::CHILD;
+use crate::node_writer::{Draft, NodeWriter};
+use crate::nodes::{INHERIT, NO_NODE, Nodes, PLACES, STRIDE, is_child};
+use crate::trie::Root;
+use crate::{FibError, Leaf, Tables};
 
-/// Blocks between the root and a host prefix of the longer family.
-const MAX_DEPTH: usize = 128 / STRIDE as usize;
+/// A leaf's word with the length of the prefix it comes from.
+type Covered = (u32, u8);
 
 /// The tree of one VRF and family, as the writer sees it.
 pub(crate) struct TrieWriter<'a> {
-    pub(crate) root: &'a [AtomicU32],
+    shape: Shape,
+    roots: &'a [AtomicU64],
+    /// For each root, the length of the prefix its leaf comes from.
+    root_lengths: &'a mut [u8],
+    shared: &'a Nodes,
+    nodes: &'a mut NodeWriter,
+}
+
+/// At which depths nodes stand.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Shape {
+    /// Bits of an address.
+    pub(crate) bits: u8,
+    /// Bits the roots decide.
     pub(crate) root_bits: u8,
-    /// For each word of the root, the length of the prefix its leaf comes from.
-    pub(crate) root_lengths: &'a mut [u8],
-    pub(crate) shared: &'a [Block],
-    pub(crate) blocks: &'a mut BlockWriter,
+    /// Nodes end at depths that leave this remainder when divided by [`STRIDE`], and at the last bit.
+    pub(crate) phase: u8,
+    /// Whether the nodes directly below roots are dense.
+    pub(crate) dense: bool,
 }
 
-/// The root or a block.
-#[derive(Clone, Copy)]
-enum Node {
-    Root,
-    Block(u32),
+impl Shape {
+    /// The least depth from `len` on at which a node may end.
+    fn end(self, len: u8) -> u8 {
+        let spare = (self.phase + STRIDE - len % STRIDE) % STRIDE;
+        (len + spare).min(self.bits)
+    }
+
+    /// The depth at which a node begins that ends there.
+    fn start(self, end: u8) -> u8 {
+        let width = (end + STRIDE - self.phase) % STRIDE;
+        end.saturating_sub(if width == 0 { STRIDE } else { width })
+    }
 }
 
-/// Which words a prefix takes over, by the length of the prefix in force there.
+/// Which places a prefix takes over, by the length of the prefix in force there.
 #[derive(Clone, Copy)]
 enum Where {
     /// At most this long: a prefix is put in.
@@ -42,206 +66,316 @@ enum Where {
     Exactly(u8),
 }
 
-/// The nodes from the root down to the one in which a prefix ends.
-struct Path {
-    nodes: [Node; MAX_DEPTH + 1],
-    /// The last one's place in `nodes`.
-    depth: usize,
+impl Where {
+    const fn admits(self, length: u8) -> bool {
+        match self {
+            Self::UpTo(most) => length <= most,
+            Self::Exactly(wanted) => length == wanted,
+        }
+    }
 }
 
-impl TrieWriter<'_> {
+/// What a prefix paints, and over what.
+#[derive(Clone, Copy)]
+struct Brush {
+    colour: Covered,
+    over: Where,
+}
+
+impl<'a> TrieWriter<'a> {
+    pub(crate) fn new(
+        tables: &'a Tables,
+        nodes: &'a mut NodeWriter,
+        root_lengths: &'a mut [u8],
+        family: Family,
+        vrf: VrfId,
+    ) -> Self {
+        let trees = tables.trees(family);
+        Self {
+            shape: family.shape(vrf == VrfId::PROVIDER),
+            roots: trees.roots(vrf),
+            root_lengths,
+            shared: &trees.nodes,
+            nodes,
+        }
+    }
+
+    /// Up to which length prefixes are in force in the roots alone.
+    pub(crate) const fn inherited(&self) -> u8 {
+        self.shape.root_bits
+    }
+
     /// Gives the addresses of `key` to `leaf` where no longer prefix has them. `is_new` says that
     /// the prefix was not in the tree.
     ///
     /// # Errors
     /// Without enough free blocks; nothing has changed then.
-    pub(crate) fn put(&mut self, key: Key, leaf: Leaf, is_new: bool) -> Result<(), FibError> {
-        let path = self.open(key)?;
-        if is_new {
-            for node in &path.nodes[1..=path.depth] {
-                if let Node::Block(block) = node {
-                    *self.blocks.prefixes(*block) += 1;
-                }
-            }
+    pub(crate) fn put(
+        &mut self,
+        key: Key,
+        leaf: Leaf,
+        is_new: bool,
+        freed: impl FnMut(u32),
+    ) -> Result<(), FibError> {
+        let brush = Brush {
+            colour: (leaf.pack(), key.len()),
+            over: Where::UpTo(key.len()),
+        };
+        if key.len() <= self.shape.root_bits {
+            self.paint_roots(key, brush);
+            return Ok(());
         }
-        let (first, count) = self.span(key, path.depth);
-        let range = first..first + count;
-        self.paint(
-            path.nodes[path.depth],
-            range,
-            leaf.pack(),
-            key.len(),
-            Where::UpTo(key.len()),
-        );
-        Ok(())
+        let at = self.root_of(key);
+        let root = self.root(at);
+        let top = match root.node {
+            NO_NODE => INHERIT,
+            node => CHILD | node,
+        };
+        let (root_bits, background) = (self.shape.root_bits, (INHERIT, 0));
+        let result = self.put_below(root_bits, top, background, key, brush, is_new);
+        self.finish(at, result, freed)
     }
 
     /// Gives the addresses of `key`, which is in the tree, back to `cover`, the leaf of the next
-    /// shorter prefix with its length. Blocks no longer needed are unlinked and given to `freed`.
-    pub(crate) fn take(&mut self, key: Key, cover: (Leaf, u8), mut freed: impl FnMut(u32)) {
-        let path = self.walk(key);
-        let (first, count) = self.span(key, path.depth);
-        let range = first..first + count;
-        self.paint(
-            path.nodes[path.depth],
-            range,
-            cover.0.pack(),
-            cover.1,
-            Where::Exactly(key.len()),
-        );
-        for level in (1..=path.depth).rev() {
-            let Node::Block(block) = path.nodes[level] else {
-                continue;
-            };
-            let prefixes = self.blocks.prefixes(block);
-            *prefixes -= 1;
-            if *prefixes > 0 {
-                continue;
-            }
-            // Every word is the cover's: the word above can say so itself.
-            let entry = self.shared[block as usize][0].load(Ordering::Relaxed);
-            let length = *self.blocks.length(block, 0);
-            let above = path.nodes[level - 1];
-            let at = self.place(key, level - 1);
-            *self.length(above, at) = length;
-            self.word(above, at).store(entry, Ordering::Release);
-            freed(block);
-        }
-    }
-
-    /// Unlinks everything; every block is given to `freed`.
-    pub(crate) fn clear(&mut self, mut freed: impl FnMut(u32)) {
-        for at in 0..self.root.len() {
-            let entry = self.root[at].load(Ordering::Relaxed);
-            self.root_lengths[at] = 0;
-            self.root[at].store(Leaf::None.pack(), Ordering::Release);
-            if entry & CHILD != 0 {
-                self.free_below(entry & !CHILD, &mut freed);
-            }
-        }
-    }
-
-    fn free_below(&self, block: u32, freed: &mut impl FnMut(u32)) {
-        for word in &self.shared[block as usize] {
-            let entry = word.load(Ordering::Relaxed);
-            if entry & CHILD != 0 {
-                self.free_below(entry & !CHILD, freed);
-            }
-        }
-        freed(block);
-    }
-
-    /// The path to `key` as far as it exists; all of it if `key` is in the tree.
-    fn walk(&self, key: Key) -> Path {
-        let wanted = self.depth(key);
-        let mut path = Path {
-            nodes: [Node::Root; MAX_DEPTH + 1],
-            depth: 0,
+    /// shorter prefix with its length. Nodes no longer needed are unlinked and given to `freed`.
+    ///
+    /// # Errors
+    /// Without enough free blocks; nothing has changed then.
+    pub(crate) fn take(
+        &mut self,
+        key: Key,
+        (cover, length): (Leaf, u8),
+        freed: impl FnMut(u32),
+    ) -> Result<(), FibError> {
+        let is_inherited = key.len() > self.shape.root_bits && length <= self.shape.root_bits;
+        let brush = Brush {
+            colour: if is_inherited {
+                (INHERIT, 0)
+            } else {
+                (cover.pack(), length)
+            },
+            over: Where::Exactly(key.len()),
         };
-        while path.depth < wanted {
-            let at = self.place(key, path.depth);
-            let entry = self
-                .word(path.nodes[path.depth], at)
-                .load(Ordering::Relaxed);
-            if entry & CHILD == 0 {
-                break;
+        if key.len() <= self.shape.root_bits {
+            self.paint_roots(key, brush);
+            return Ok(());
+        }
+        let at = self.root_of(key);
+        let root = self.root(at);
+        if root.node == NO_NODE {
+            return Ok(());
+        }
+        let result = self.take_below(self.shape.root_bits, root.node, key, brush);
+        self.finish(at, result.map(|(word, _)| word), freed)
+    }
+
+    /// Unlinks everything in a tenant's tree; every node is given to `freed`.
+    pub(crate) fn clear(&mut self, mut freed: impl FnMut(u32)) {
+        for at in 0..self.roots.len() {
+            let root = self.root(at);
+            self.root_lengths[at] = 0;
+            self.roots[at].store(0, Ordering::Release);
+            if root.node != NO_NODE {
+                self.free_below(root.node, &mut freed);
             }
-            path.depth += 1;
-            path.nodes[path.depth] = Node::Block(entry & !CHILD);
         }
-        path
     }
 
-    /// The path to `key`, with the missing blocks put in.
-    fn open(&mut self, key: Key) -> Result<Path, FibError> {
-        let wanted = self.depth(key);
-        let mut path = self.walk(key);
-        self.blocks.ensure(wanted - path.depth)?;
-        while path.depth < wanted {
-            let node = path.nodes[path.depth];
-            let at = self.place(key, path.depth);
-            let entry = self.word(node, at).load(Ordering::Relaxed);
-            let length = *self.length(node, at);
-            let block = self.blocks.allocate(self.shared, entry, length)?;
-            self.word(node, at).store(CHILD | block, Ordering::Release);
-            path.depth += 1;
-            path.nodes[path.depth] = Node::Block(block);
+    fn free_below(&self, node: u32, freed: &mut impl FnMut(u32)) {
+        let draft = self.nodes.open(self.shared, node);
+        for place in draft.children() {
+            self.free_below(draft.words[place] & !CHILD, freed);
         }
-        Ok(path)
+        freed(node);
     }
 
-    /// Stores `entry`, from a prefix of `length` bits, in the words of `range` that `place` admits,
-    /// and in those of the blocks below them.
+    fn root_of(&self, key: Key) -> usize {
+        key.bits_at(0, self.shape.root_bits)
+    }
+
+    fn root(&self, at: usize) -> Root {
+        Root::unpack(self.roots[at].load(Ordering::Relaxed))
+    }
+
+    fn paint_roots(&mut self, key: Key, brush: Brush) {
+        let first = self.root_of(key);
+        let (word, length) = brush.colour;
+        for at in first..first + (1 << (self.shape.root_bits - key.len())) {
+            if brush.over.admits(self.root_lengths[at]) {
+                self.root_lengths[at] = length;
+                let cover = word;
+                let root = Root {
+                    cover,
+                    ..self.root(at)
+                };
+                self.roots[at].store(root.pack(), Ordering::Release);
+            }
+        }
+    }
+
+    /// Publishes what was planned if the root leads to `top` from now on, or forgets it.
+    fn finish(
+        &mut self,
+        at: usize,
+        top: Result<u32, FibError>,
+        freed: impl FnMut(u32),
+    ) -> Result<(), FibError> {
+        let top = top.inspect_err(|_| self.nodes.abandon())?;
+        let before = self.root(at);
+        let node = if is_child(top) { top & !CHILD } else { NO_NODE };
+        let root = &self.roots[at];
+        let publish = || {
+            if before.node != node {
+                root.store(Root { node, ..before }.pack(), Ordering::Release);
+            }
+        };
+        self.nodes.commit(self.shared, publish, freed);
+        Ok(())
+    }
+
+    /// What stands in place of `word`, `from` bits deep and covered by `background`, when `key` is
+    /// put in below it.
+    fn put_below(
+        &mut self,
+        from: u8,
+        word: u32,
+        background: Covered,
+        key: Key,
+        brush: Brush,
+        is_new: bool,
+    ) -> Result<u32, FibError> {
+        let dense = self.dense(from, key);
+        if !is_child(word) {
+            let draft = match dense {
+                Some(bits) => Draft::dense(bits),
+                None => self.covered(self.shape.end(key.len()), key, background),
+            };
+            return self.put_in(draft, None, key, brush, is_new);
+        }
+        let node = word & !CHILD;
+        let draft = self.open(node, dense);
+        let common = key.common_bits(draft.key).min(draft.start);
+        if common == draft.start && key.len() > draft.start {
+            return self.put_in(draft, Some(node), key, brush, is_new);
+        }
+        // The key parts from the way to the node, or ends on it: a node above the node.
+        let end = self.shape.end(key.len().min(common + 1));
+        let mut above = self.covered(end, key, (draft.cover, draft.cover_length));
+        above.words[above.place(draft.key)] = word;
+        self.put_in(above, None, key, brush, is_new)
+    }
+
+    /// The bits that lead to the node `from` bits deep on the way to `key`, if that is a dense one.
+    fn dense(&self, from: u8, key: Key) -> Option<u128> {
+        let is_dense = self.shape.dense && from == self.shape.root_bits;
+        is_dense.then(|| key.bits() & !(u128::MAX >> from))
+    }
+
+    fn open(&self, node: u32, dense: Option<u128>) -> Draft {
+        match dense {
+            Some(key) => self.nodes.open_dense(self.shared, node, key),
+            None => self.nodes.open(self.shared, node),
+        }
+    }
+
+    fn covered(&self, end: u8, key: Key, cover: Covered) -> Draft {
+        let start = self.shape.start(end);
+        let key = key.bits() & !(u128::MAX >> start);
+        Draft::covered(start, end, key, cover)
+    }
+
+    /// The word of the node of `draft` with `key` in it or below it.
+    fn put_in(
+        &mut self,
+        mut draft: Draft,
+        old: Option<u32>,
+        key: Key,
+        brush: Brush,
+        is_new: bool,
+    ) -> Result<u32, FibError> {
+        let place = draft.place(key.bits());
+        if key.len() <= draft.end {
+            draft.own += u8::from(is_new);
+            let count = 1 << (draft.end - key.len());
+            self.paint(&mut draft, place..place + count, brush)?;
+        } else {
+            let background = (draft.words[place], draft.lengths[place]);
+            let (from, word) = (draft.end, draft.words[place]);
+            draft.words[place] = self.put_below(from, word, background, key, brush, is_new)?;
+        }
+        Ok(CHILD | self.nodes.close(self.shared, &draft, old)?)
+    }
+
+    /// What stands in place of `node`, `from` bits deep, when `key` is taken out of it, with its
+    /// length if it is a leaf.
+    fn take_below(
+        &mut self,
+        from: u8,
+        node: u32,
+        key: Key,
+        brush: Brush,
+    ) -> Result<Covered, FibError> {
+        let mut draft = self.open(node, self.dense(from, key));
+        let place = draft.place(key.bits());
+        if key.len() <= draft.end {
+            draft.own -= 1;
+            let count = 1 << (draft.end - key.len());
+            self.paint(&mut draft, place..place + count, brush)?;
+        } else if is_child(draft.words[place]) {
+            let below = draft.words[place] & !CHILD;
+            let (word, length) = self.take_below(draft.end, below, key, brush)?;
+            draft.words[place] = word;
+            draft.lengths[place] = length;
+        }
+        if draft.own == 0 {
+            // Everything here is the cover's but what is below.
+            let mut children = draft.children();
+            let stands_instead = match (children.next(), children.next()) {
+                (None, _) => Some(draft.cover),
+                (Some(only), None) if !draft.is_dense => Some(draft.words[only]),
+                _ => None,
+            };
+            if let Some(word) = stands_instead {
+                self.nodes.drop_node(node);
+                return Ok((word, draft.cover_length));
+            }
+        }
+        let cover_length = draft.cover_length;
+        let node = self.nodes.close(self.shared, &draft, Some(node))?;
+        Ok((CHILD | node, cover_length))
+    }
+
+    /// Paints the places of `range` that the brush admits, and what lies below them.
     fn paint(
         &mut self,
-        node: Node,
-        range: std::ops::Range<usize>,
-        entry: u32,
-        length: u8,
-        place: Where,
-    ) {
-        for at in range {
-            let old = self.word(node, at).load(Ordering::Relaxed);
-            if old & CHILD != 0 {
-                let below = Node::Block(old & !CHILD);
-                self.paint(below, 0..FANOUT, entry, length, place);
-                continue;
+        draft: &mut Draft,
+        range: Range<usize>,
+        brush: Brush,
+    ) -> Result<(), FibError> {
+        let (word, length) = brush.colour;
+        for place in range {
+            if is_child(draft.words[place]) {
+                let below = draft.words[place] & !CHILD;
+                draft.words[place] = CHILD | self.paint_node(below, brush)?;
             }
-            let in_force = self.length(node, at);
-            let admitted = match place {
-                Where::UpTo(most) => *in_force <= most,
-                Where::Exactly(wanted) => *in_force == wanted,
-            };
-            if admitted {
-                *in_force = length;
-                self.word(node, at).store(entry, Ordering::Release);
+            if brush.over.admits(draft.lengths[place]) {
+                draft.lengths[place] = length;
+                if !is_child(draft.words[place]) {
+                    draft.words[place] = word;
+                }
             }
         }
+        Ok(())
     }
 
-    /// How many blocks lie between the root and the end of `key`.
-    fn depth(&self, key: Key) -> usize {
-        key.len()
-            .saturating_sub(self.root_bits)
-            .div_ceil(STRIDE)
-            .into()
-    }
-
-    /// Bits decided above the node at `depth`.
-    fn offset(&self, depth: usize) -> u8 {
-        match depth {
-            0 => 0,
-            _ => self.root_bits + (depth as u8 - 1) * STRIDE,
+    fn paint_node(&mut self, node: u32, brush: Brush) -> Result<u32, FibError> {
+        let mut draft = self.nodes.open(self.shared, node);
+        if !brush.over.admits(draft.cover_length) {
+            // A prefix between the two covers all of it.
+            return Ok(node);
         }
-    }
-
-    /// Bits the node at `depth` decides.
-    fn width(&self, depth: usize) -> u8 {
-        if depth == 0 { self.root_bits } else { STRIDE }
-    }
-
-    /// The word of `key` in the node at `depth`: the first if it has several there.
-    fn place(&self, key: Key, depth: usize) -> usize {
-        key.bits_at(self.offset(depth), self.width(depth))
-    }
-
-    /// The words of `key` in the node at `depth`, where it ends: the first, and how many.
-    fn span(&self, key: Key, depth: usize) -> (usize, usize) {
-        let spare = self.offset(depth) + self.width(depth) - key.len();
-        (self.place(key, depth), 1 << spare)
-    }
-
-    fn word(&self, node: Node, at: usize) -> &AtomicU32 {
-        match node {
-            Node::Root => &self.root[at],
-            Node::Block(block) => &self.shared[block as usize][at],
-        }
-    }
-
-    fn length(&mut self, node: Node, at: usize) -> &mut u8 {
-        match node {
-            Node::Root => &mut self.root_lengths[at],
-            Node::Block(block) => self.blocks.length(block, at),
-        }
+        (draft.cover, draft.cover_length) = brush.colour;
+        self.paint(&mut draft, 0..PLACES, brush)?;
+        self.nodes.close(self.shared, &draft, Some(node))
     }
 }

@@ -125,10 +125,10 @@ impl<P: TablePrefix> Routes<P> {
     ) -> Result<(), FibError> {
         if new == Leaf::None {
             if old != Leaf::None {
-                trie.take(prefix.key(), self.cover(prefix), freed);
+                trie.take(prefix.key(), self.cover(prefix, trie.inherited()), freed)?;
             }
         } else if new != old {
-            trie.put(prefix.key(), new, old == Leaf::None)?;
+            trie.put(prefix.key(), new, old == Leaf::None, freed)?;
         }
         note(self);
         Ok(())
@@ -138,12 +138,22 @@ impl<P: TablePrefix> Routes<P> {
     ///
     /// Prefixes are in order of address, then length. Whatever covers `prefix` comes before it; and
     /// if the last one before it does not, what covers it covers all that the two have in common.
-    fn cover(&self, prefix: P) -> (Leaf, u8) {
+    ///
+    /// A longer prefix than `inherited` bits need not know which of the prefixes up to that length
+    /// covers it: its addresses inherit from whichever does.
+    fn cover(&self, prefix: P, inherited: u8) -> (Leaf, u8) {
+        let least = match prefix.key().len() > inherited {
+            true => inherited + 1,
+            false => 0,
+        };
         let mut before = self.routes.range(..prefix).next_back();
         while let Some((&other, &word)) = before {
             let common = prefix.key().common_len(other.key());
             if common == other.key().len() {
                 return (Leaf::unpack(word), common);
+            }
+            if common < least {
+                break;
             }
             before = self.routes.range(..=prefix.shortened(common)).next_back();
         }

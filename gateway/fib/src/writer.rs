@@ -8,12 +8,12 @@ use sekisho_types::{Ipv4Prefix, Ipv6Prefix, Prefix, VrfId};
 
 use crate::address::{Family, TablePrefix};
 use crate::adjacency_table::AdjacencyWriter;
-use crate::blocks::{BLOCK_BYTES, BlockWriter};
+use crate::node_writer::{BLOCK_BYTES, NodeWriter};
 use crate::path_list::Buckets;
 use crate::path_list_table::PathListWriter;
 use crate::quiescent::{Deferred, Epoch};
 use crate::resilient::Change;
-use crate::trie::{NARROW, WIDE};
+use crate::trie::WIDE;
 use crate::trie_writer::TrieWriter;
 use crate::vrf::Routes;
 use crate::{
@@ -52,18 +52,34 @@ use crate::{
 /// ```
 pub struct Writer {
     tables: Arc<Tables>,
-    blocks: BlockWriter,
+    nodes: Families<NodeWriter>,
     adjacencies: AdjacencyWriter,
     path_lists: PathListWriter,
-    provider_lengths: Lengths,
+    provider_lengths: Families<Box<[u8]>>,
     vrfs: BTreeMap<VrfId, Vrf>,
     deferred: Deferred<Unlinked>,
 }
 
-/// For each word of the provider's roots, the length of the prefix its leaf comes from.
-struct Lengths {
-    v4: Box<[u8]>,
-    v6: Box<[u8]>,
+/// One of each for the two families.
+struct Families<T> {
+    v4: T,
+    v6: T,
+}
+
+impl<T> Families<T> {
+    fn new<E>(mut make: impl FnMut(Family) -> Result<T, E>) -> Result<Self, E> {
+        Ok(Self {
+            v4: make(Family::V4)?,
+            v6: make(Family::V6)?,
+        })
+    }
+
+    const fn of(&mut self, family: Family) -> &mut T {
+        match family {
+            Family::V4 => &mut self.v4,
+            Family::V6 => &mut self.v6,
+        }
+    }
 }
 
 struct Vrf {
@@ -73,10 +89,16 @@ struct Vrf {
     blocks: usize,
 }
 
+/// So many changes put aside what they unlinked until some of it is looked through for reuse.
+const TIDY_EVERY: usize = 1024;
+
 /// What no new reader can reach, and a slow one still may.
 #[derive(Clone, Copy, Debug)]
 enum Unlinked {
-    Block(u32),
+    Node {
+        family: Family,
+        node: u32,
+    },
     /// An adjacency's own line, whose content is in a spare one now.
     Line(AdjacencyId),
     Spare(u32),
@@ -100,13 +122,10 @@ impl Writer {
     pub(crate) fn new(tables: Arc<Tables>, capacity: Capacity) -> Result<Self, FibError> {
         let mut writer = Self {
             tables,
-            blocks: BlockWriter::new(capacity.blocks)?,
+            nodes: Families::new(|family| NodeWriter::new(capacity.blocks, family.layout()))?,
             adjacencies: AdjacencyWriter::new(capacity.adjacencies, Self::spares(capacity)),
             path_lists: PathListWriter::new(capacity.path_lists, capacity.buckets),
-            provider_lengths: Lengths {
-                v4: vec![0; 1 << WIDE].into(),
-                v6: vec![0; 1 << WIDE].into(),
-            },
+            provider_lengths: Families::new(|_| Ok::<_, FibError>(vec![0; 1 << WIDE].into()))?,
             vrfs: BTreeMap::new(),
             deferred: Deferred::new(),
         };
@@ -144,14 +163,11 @@ impl Writer {
         let removed = self.vrfs.remove(&vrf).ok_or(FibError::UnknownVrf(vrf))?;
         let now = self.tables.epochs.current();
         for family in [Family::V4, Family::V6] {
-            TrieWriter {
-                root: self.tables.root(family, vrf),
-                root_bits: NARROW,
-                root_lengths: &mut [0],
-                shared: &self.tables.blocks,
-                blocks: &mut self.blocks,
-            }
-            .clear(|block| self.deferred.push(now, Unlinked::Block(block)));
+            let mut lengths = [0];
+            let nodes = self.nodes.of(family);
+            TrieWriter::new(&self.tables, nodes, &mut lengths, family, vrf).clear(|node| {
+                self.deferred.push(now, Unlinked::Node { family, node });
+            });
         }
         let leaves = removed.v4.routes().map(|(_, leaf)| leaf);
         let leaves = leaves.chain(removed.v6.routes().map(|(_, leaf)| leaf));
@@ -366,7 +382,7 @@ impl Writer {
             count += 1;
             let tables = &*self.tables;
             match unlinked {
-                Unlinked::Block(block) => self.blocks.release(block),
+                Unlinked::Node { family, node } => self.nodes.of(family).release(node),
                 Unlinked::Line(id) => {
                     if let Some(spare) = self.adjacencies.settle(&tables.adjacencies, id) {
                         self.defer(Unlinked::Spare(spare));
@@ -415,7 +431,7 @@ impl Writer {
     pub fn stats(&self) -> Stats {
         let mut stats = Stats {
             vrfs: self.vrfs.len(),
-            blocks: self.blocks.in_use(),
+            blocks: self.nodes.v4.in_use() + self.nodes.v6.in_use(),
             path_lists: self.path_lists.count(),
             adjacencies: self.adjacencies.count(),
             waiting: self.deferred.len(),
@@ -431,17 +447,16 @@ impl Writer {
     /// What a VRF holds, if it exists.
     pub fn vrf_stats(&self, id: VrfId) -> Option<VrfStats> {
         let vrf = self.vrfs.get(&id)?;
-        // The root's words of both families, with their lengths.
-        let (root_words, lengths) = match id {
-            VrfId::PROVIDER => (2 << WIDE, 2 << WIDE),
-            _ => (2 << NARROW, 0),
+        // Of both families; the provider's with a length each.
+        let roots = match id {
+            VrfId::PROVIDER => (size_of::<u64>() + 1) << WIDE,
+            _ => size_of::<u64>(),
         };
         Some(VrfStats {
             routes: vrf.v4.route_count() + vrf.v6.route_count(),
             hosts: vrf.v4.host_count() + vrf.v6.host_count(),
             bytes: size_of::<Vrf>()
-                + root_words * size_of::<u32>()
-                + lengths
+                + 2 * roots
                 + vrf.blocks * BLOCK_BYTES
                 + vrf.v4.book_bytes()
                 + vrf.v6.book_bytes(),
@@ -476,7 +491,8 @@ impl Writer {
     }
 
     /// Lets `change` at the routes and the tree of a VRF. It is tried again after reclaiming if
-    /// there is no room at first.
+    /// there is no room at first. A caller that never reclaims does not fill the memory with what
+    /// it replaced.
     fn edit<P: FamilyPrefix, T>(
         &mut self,
         vrf: VrfId,
@@ -486,28 +502,30 @@ impl Writer {
             &mut dyn FnMut(u32),
         ) -> Result<T, FibError>,
     ) -> Result<T, FibError> {
+        if self.deferred.len() >= TIDY_EVERY && self.deferred.len().is_multiple_of(TIDY_EVERY) {
+            self.reclaim();
+        }
         self.retry(|writer| {
             let book = writer.vrfs.get_mut(&vrf).ok_or(FibError::UnknownVrf(vrf))?;
             let now = writer.tables.epochs.current();
-            let blocks_before = writer.blocks.in_use();
-            let mut freed = 0;
-            let (root_bits, root_lengths) = match vrf {
-                VrfId::PROVIDER => (WIDE, P::lengths(&mut writer.provider_lengths)),
-                // A tenant's root is the default route's, of length 0.
-                _ => (NARROW, &mut [0][..]),
+            let family = P::Addr::FAMILY;
+            let nodes = writer.nodes.of(family);
+            let blocks_before = nodes.in_use();
+            let mut freed = Vec::new();
+            // A tenant's root is the default route's, of length 0.
+            let mut tenant_length = [0];
+            let lengths = match vrf {
+                VrfId::PROVIDER => writer.provider_lengths.of(family),
+                _ => &mut tenant_length[..],
             };
-            let mut trie = TrieWriter {
-                root: writer.tables.root(P::Addr::FAMILY, vrf),
-                root_bits,
-                root_lengths,
-                shared: &writer.tables.blocks,
-                blocks: &mut writer.blocks,
-            };
-            let result = change(P::routes(book), &mut trie, &mut |block| {
-                freed += 1;
-                writer.deferred.push(now, Unlinked::Block(block));
-            });
-            book.blocks = book.blocks + writer.blocks.in_use() - blocks_before - freed;
+            let mut trie = TrieWriter::new(&writer.tables, nodes, lengths, family, vrf);
+            let result = change(P::routes(book), &mut trie, &mut |node| freed.push(node));
+            let nodes = writer.nodes.of(family);
+            let freed_blocks: usize = freed.iter().map(|&node| nodes.size(node)).sum();
+            book.blocks = book.blocks + nodes.in_use() - blocks_before - freed_blocks;
+            for node in freed {
+                writer.deferred.push(now, Unlinked::Node { family, node });
+            }
             result
         })
     }
@@ -570,25 +588,16 @@ impl Writer {
 /// A prefix type with its family's part of the writer's books.
 trait FamilyPrefix: TablePrefix {
     fn routes(vrf: &mut Vrf) -> &mut Routes<Self>;
-    fn lengths(lengths: &mut Lengths) -> &mut [u8];
 }
 
 impl FamilyPrefix for Ipv4Prefix {
     fn routes(vrf: &mut Vrf) -> &mut Routes<Self> {
         &mut vrf.v4
     }
-
-    fn lengths(lengths: &mut Lengths) -> &mut [u8] {
-        &mut lengths.v4
-    }
 }
 
 impl FamilyPrefix for Ipv6Prefix {
     fn routes(vrf: &mut Vrf) -> &mut Routes<Self> {
         &mut vrf.v6
-    }
-
-    fn lengths(lengths: &mut Lengths) -> &mut [u8] {
-        &mut lengths.v6
     }
 }
