@@ -1,6 +1,6 @@
 //! The rows: one file each.
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 
 use crate::options::Options;
 use crate::report::Report;
@@ -13,23 +13,5 @@ pub(crate) struct Row {
     pub(crate) run: fn(&Options, &mut Report) -> Result<()>,
 }
 
-const ROWS: &[Row] = &[];
-
-/// The rows of those names; all without a name.
-pub(crate) fn selected(names: &[String]) -> Result<Vec<&'static Row>> {
-    if names.is_empty() {
-        return Ok(ROWS.iter().collect());
-    }
-    let mut rows = Vec::new();
-    for name in names {
-        let Some(row) = ROWS.iter().find(|row| row.name == name) else {
-            let known: Vec<&str> = ROWS.iter().map(|row| row.name).collect();
-            bail!(
-                "there is no benchmark {name:?}; there are: {}",
-                known.join(", ")
-            );
-        };
-        rows.push(row);
-    }
-    Ok(rows)
-}
+/// All rows, in the order of the table.
+pub(crate) const ROWS: &[Row] = &[];
