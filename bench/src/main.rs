@@ -17,6 +17,7 @@ mod machine;
 mod options;
 mod plot;
 mod report;
+mod rig;
 mod rows;
 mod selection;
 mod table;

@@ -201,13 +201,13 @@ mod tests {
     fn a_figure_in_json_has_the_keys_that_readers_rely_on() {
         let mut report = Report::default();
         report.ours(
-            "vxlan-snat",
+            "vxlan-snat-ecmp4",
             &[("sessions", json!(1000)), ("mix", json!("hot"))],
             Metric::PipelineClocksPerPacket,
             &[80.0, 79.0, 82.0],
         );
         report.add(
-            "vxlan-snat",
+            "vxlan-snat-ecmp4",
             &[("sessions", json!(1000))],
             Metric::RatePerSecond,
             &[1e6],
@@ -215,7 +215,7 @@ mod tests {
         );
         let expected = json!([
             {
-                "bench": "vxlan-snat",
+                "bench": "vxlan-snat-ecmp4",
                 "params": { "sessions": 1000, "mix": "hot" },
                 "metric": "pipeline_clocks_per_packet",
                 "unit": "clocks",
@@ -225,7 +225,7 @@ mod tests {
                 "comparator": null,
             },
             {
-                "bench": "vxlan-snat",
+                "bench": "vxlan-snat-ecmp4",
                 "params": { "sessions": 1000 },
                 "metric": "rate_per_second",
                 "unit": "1/s",

@@ -237,7 +237,7 @@ mod tests {
 
     fn measured(params: &Value, median: f64, comparator: Option<&str>) -> Measurement {
         Measurement {
-            bench: "vxlan-snat".into(),
+            bench: "vxlan-snat-ecmp4".into(),
             params: serde_json::from_value(params.clone()).unwrap(),
             metric: Metric::LoopClocksPerPacket,
             unit: "clocks".into(),
@@ -263,9 +263,9 @@ mod tests {
         let expected = "\
 bench       params                   what                       ours              Linux                       OVS
 ----------  -----------------------  -------------------------  ----------------  --------------------------  ------------------
-vxlan-snat  mix hot, sessions 1 k    clocks/packet, whole loop  80.0 (79.0-82.0)  2,200 (2,199-2,202), 27.5x  880 (879-882), 11.0x
-vxlan-snat  mix full, sessions 1 k   clocks/packet, whole loop  110 (109-112)     2,200 (2,199-2,202), 20.0x  880 (879-882), 8.0x
-vxlan-snat  sessions 7               clocks/packet, whole loop  -                 -                           900 (899-902)
+vxlan-snat-ecmp4  mix hot, sessions 1 k    clocks/packet, whole loop  80.0 (79.0-82.0)  2,200 (2,199-2,202), 27.5x  880 (879-882), 11.0x
+vxlan-snat-ecmp4  mix full, sessions 1 k   clocks/packet, whole loop  110 (109-112)     2,200 (2,199-2,202), 20.0x  880 (879-882), 8.0x
+vxlan-snat-ecmp4  sessions 7               clocks/packet, whole loop  -                 -                           900 (899-902)
 ";
         let squeeze = |text: &str| -> Vec<Vec<String>> {
             let words = |line: &str| line.split_whitespace().map(str::to_owned).collect();

@@ -12,8 +12,10 @@
 
 mod huge;
 mod prefetch;
+mod tags;
 mod zeroable;
 
 pub use huge::{HugeSlice, MapError};
 pub use prefetch::{prefetch_read, prefetch_write};
+pub use tags::{BUCKET_TAGS, equal_tags};
 pub use zeroable::Zeroable;

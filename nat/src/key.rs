@@ -4,6 +4,8 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 
 use sekisho_types::{IpProtocol, VrfId};
 
+use crate::tcp::select;
+
 /// The addresses and ports of an IPv4 packet as it arrived.
 ///
 /// An ICMP query has no ports but an identifier, which stands for the port of the side the engine
@@ -76,6 +78,9 @@ impl Transport {
     /// How many there are.
     pub(crate) const COUNT: usize = 3;
 
+    /// All of them, in order of [`Self::index`].
+    pub(crate) const ALL: [Self; Self::COUNT] = [Self::Tcp, Self::Udp, Self::Icmp];
+
     pub(crate) const fn of(protocol: IpProtocol) -> Option<Self> {
         match protocol {
             IpProtocol::TCP => Some(Self::Tcp),
@@ -114,13 +119,11 @@ impl Word {
     }
 
     /// The remote side of a session, with the protocol. ICMP has no remote port.
-    pub(crate) fn peer(tuple: SocketAddrV4, transport: Transport) -> Self {
-        let word = Self::pack(tuple, u16::from(transport.protocol().0));
-        if transport == Transport::Icmp {
-            word.without_port()
-        } else {
-            word
-        }
+    #[inline(always)]
+    pub(crate) fn peer(tuple: SocketAddrV4, protocol: IpProtocol) -> Self {
+        let word = Self::pack(tuple, u16::from(protocol.0));
+        let is_icmp = protocol == IpProtocol::ICMP;
+        Self(select(is_icmp, word.without_port().0, word.0))
     }
 
     fn pack(tuple: SocketAddrV4, low: u16) -> Self {
@@ -138,6 +141,12 @@ impl Word {
 
     pub(crate) fn tuple(self) -> SocketAddrV4 {
         SocketAddrV4::new(self.address(), (self.0 >> 16) as u16)
+    }
+
+    /// The address as a number.
+    #[inline(always)]
+    pub(crate) const fn address_bits(self) -> u32 {
+        (self.0 >> 32) as u32
     }
 
     pub(crate) fn address(self) -> Ipv4Addr {

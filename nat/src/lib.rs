@@ -39,7 +39,7 @@ mod tcp;
 mod time;
 
 pub use engine::{
-    Cursor, Engine, EngineConfig, ErrorTarget, Inbound, Outbound, Probe, SessionFilter,
+    Cursor, Engine, EngineConfig, ErrorTarget, Hit, Inbound, Outbound, Probe, SessionFilter,
     SessionView, Stats,
 };
 pub use key::{FlowKey, TcpSegment};

@@ -3,7 +3,7 @@
 use std::net::SocketAddrV4;
 
 use sekisho_mem::zeroable_struct;
-use sekisho_types::InterfaceId;
+use sekisho_types::{InterfaceId, IpProtocol};
 
 use crate::key::{Transport, Word};
 use crate::tcp::{Sequences, Tracker};
@@ -92,6 +92,16 @@ impl Session {
     #[inline]
     pub(crate) const fn transport(&self) -> Option<Transport> {
         self.peer().transport()
+    }
+
+    #[inline(always)]
+    pub(crate) const fn is_tcp(&self) -> bool {
+        self.peer as u8 == IpProtocol::TCP.0
+    }
+
+    #[inline(always)]
+    pub(crate) const fn is_icmp(&self) -> bool {
+        self.peer as u8 == IpProtocol::ICMP.0
     }
 
     pub(crate) const fn last_seen(&self) -> Time {

@@ -10,12 +10,12 @@ pub(super) const LABEL: &str =
 pub(super) fn vpp(bench: &str, key: &str) -> Vec<Point> {
     let points: &[(f64, f64, f64, f64)] = match (bench, key) {
         // At 100 k sessions runs differed.
-        ("vxlan-snat", "sessions") => &[
+        ("vxlan-snat-ecmp4", "sessions") => &[
             (1e3, 268.0, 268.0, 268.0),
             (1e5, 550.0, 450.0, 650.0),
             (1e6, 800.0, 800.0, 800.0),
         ],
-        ("vxlan-snat-back", "sessions") => &[
+        ("uplink-dnat-vxlan", "sessions") => &[
             (1e3, 219.0, 219.0, 219.0),
             (1e5, 458.0, 458.0, 458.0),
             (1e6, 788.0, 788.0, 788.0),

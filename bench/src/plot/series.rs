@@ -126,7 +126,7 @@ mod tests {
         let mut params = BTreeMap::from([("sessions".to_owned(), json!(sessions))]);
         params.extend(mix.map(|mix| ("mix".to_owned(), json!(mix))));
         Measurement {
-            bench: "vxlan-snat".into(),
+            bench: "vxlan-snat-ecmp4".into(),
             params,
             metric,
             unit: "clocks".into(),
@@ -149,11 +149,11 @@ mod tests {
         ];
         let series = all(&measurements, "sessions");
         let labels: Vec<&str> = series.iter().map(|line| line.label.as_str()).collect();
-        let vpp = format!("vxlan-snat: {}", reference::LABEL);
+        let vpp = format!("vxlan-snat-ecmp4: {}", reference::LABEL);
         let expected = [
-            "vxlan-snat: Sekisho, mix hot",
-            "vxlan-snat: Sekisho, mix full",
-            "vxlan-snat: OVS (with receive and transmit)",
+            "vxlan-snat-ecmp4: Sekisho, mix hot",
+            "vxlan-snat-ecmp4: Sekisho, mix full",
+            "vxlan-snat-ecmp4: OVS (with receive and transmit)",
             &vpp,
         ];
         assert_eq!(labels, expected);

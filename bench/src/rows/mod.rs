@@ -1,5 +1,7 @@
 //! The rows: one file each.
 
+mod translate;
+
 use anyhow::Result;
 
 use crate::options::Options;
@@ -14,4 +16,7 @@ pub(crate) struct Row {
 }
 
 /// All rows, in the order of the table.
-pub(crate) const ROWS: &[Row] = &[];
+pub(crate) const ROWS: &[Row] = &[Row {
+    name: "vxlan-snat-ecmp4",
+    run: translate::run,
+}];

@@ -1,11 +1,11 @@
 //! Where a packet goes next and what is put before it.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 
 use sekisho_types::{InterfaceId, MacAddr, SegmentId, Vni};
 
-use crate::records::Record;
+use crate::rewrite::{ETHERNET, Fields, GLEAN, INCOMPLETE, TUNNEL};
 
 /// The stable number of an adjacency.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -91,75 +91,16 @@ pub enum Adjacency {
     },
 }
 
-/// Words of an adjacency's record: one cache line.
-pub(crate) const WORDS: usize = 8;
-
-const DROP: u8 = 0;
-const ETHERNET: u8 = 1;
-const TUNNEL: u8 = 2;
-const GLEAN: u8 = 3;
-const INCOMPLETE: u8 = 4;
-
-const VIA_INTERFACE: u8 = 0;
-const VIA_SEGMENT: u8 = 1;
-
-/// The first word: what every kind has, and the address family of the second and third.
-#[derive(Default)]
-struct Head {
-    kind: u8,
-    /// [`VIA_INTERFACE`] or [`VIA_SEGMENT`] in bit 0, IPv6 in bit 1.
-    flags: u8,
-    link: u16,
-    port: u16,
-    mtu: u16,
-}
-
-const IPV6: u8 = 2;
-
-impl Head {
-    const fn pack(&self) -> u64 {
-        self.kind as u64
-            | (self.flags as u64) << 8
-            | (self.link as u64) << 16
-            | (self.port as u64) << 32
-            | (self.mtu as u64) << 48
-    }
-
-    const fn unpack(word: u64) -> Self {
-        Self {
-            kind: word as u8,
-            flags: (word >> 8) as u8,
-            link: (word >> 16) as u16,
-            port: (word >> 32) as u16,
-            mtu: (word >> 48) as u16,
-        }
-    }
-
-    fn link(&self) -> Link {
-        if self.flags & VIA_SEGMENT == 0 {
-            Link::Interface(InterfaceId::new(self.link))
-        } else {
-            Link::Segment(SegmentId::new(self.link))
-        }
-    }
-}
-
 impl Adjacency {
     /// Whether packets can leave this way: a path list uses only such members.
     pub const fn is_resolved(&self) -> bool {
         matches!(self, Self::Ethernet { .. } | Self::Tunnel { .. })
     }
 
-    pub(crate) fn encode(&self) -> [u64; WORDS] {
-        let mut words = [0; WORDS];
-        let mut head = Head::default();
-        let mut address = None;
-        let link_of = |link: &Link| match link {
-            Link::Interface(id) => (VIA_INTERFACE, id.value()),
-            Link::Segment(id) => (VIA_SEGMENT, id.value()),
-        };
+    pub(crate) fn encode(&self) -> Fields {
+        let mut fields = Fields::default();
         match self {
-            Self::Drop => head.kind = DROP,
+            Self::Drop => {}
             Self::Ethernet {
                 port,
                 interface,
@@ -168,16 +109,11 @@ impl Adjacency {
                 destination,
                 next_hop,
             } => {
-                head = Head {
-                    kind: ETHERNET,
-                    flags: VIA_INTERFACE,
-                    link: interface.value(),
-                    port: *port,
-                    mtu: *mtu,
-                };
-                address = Some(*next_hop);
-                words[3] = mac_word(*source);
-                words[4] = mac_word(*destination);
+                fields.set_kind(ETHERNET);
+                fields.set_link(Link::Interface(*interface));
+                fields.set_egress(*port, *mtu, 0);
+                fields.set_ethernet(*source, *destination);
+                fields.set_address(*next_hop);
             }
             Self::Tunnel {
                 segment,
@@ -187,104 +123,63 @@ impl Adjacency {
                 inner_source,
                 inner_destination,
             } => {
-                head = Head {
-                    kind: TUNNEL,
-                    flags: VIA_SEGMENT,
-                    link: segment.value(),
-                    port: 0,
-                    mtu: *mtu,
-                };
-                address = Some(*vtep);
-                words[3] = mac_word(*inner_source);
-                words[4] = mac_word(*inner_destination);
-                words[5] = vni.value().into();
+                fields.set_kind(TUNNEL);
+                fields.set_link(Link::Segment(*segment));
+                fields.set_egress(0, *mtu, vni.value());
+                fields.set_ethernet(*inner_source, *inner_destination);
+                fields.set_address(*vtep);
             }
             Self::Glean { link } => {
-                head.kind = GLEAN;
-                (head.flags, head.link) = link_of(link);
+                fields.set_kind(GLEAN);
+                fields.set_link(*link);
             }
             Self::Incomplete { link, next_hop } => {
-                head.kind = INCOMPLETE;
-                (head.flags, head.link) = link_of(link);
-                address = Some(*next_hop);
+                fields.set_kind(INCOMPLETE);
+                fields.set_link(*link);
+                fields.set_address(*next_hop);
             }
         }
-        match address {
-            Some(IpAddr::V4(address)) => words[1] = u32::from(address).into(),
-            Some(IpAddr::V6(address)) => {
-                let bits = u128::from(address);
-                head.flags |= IPV6;
-                words[1] = bits as u64;
-                words[2] = (bits >> 64) as u64;
-            }
-            None => {}
-        }
-        words[0] = head.pack();
-        words
+        fields
     }
 
     #[inline]
-    pub(crate) fn decode(record: &Record<'_, WORDS>) -> Self {
-        let head = Head::unpack(record.word(0));
-        let address = || {
-            if head.flags & IPV6 == 0 {
-                IpAddr::V4(Ipv4Addr::from(record.word(1) as u32))
-            } else {
-                let bits = u128::from(record.word(1)) | u128::from(record.word(2)) << 64;
-                IpAddr::V6(Ipv6Addr::from(bits))
-            }
-        };
-        match head.kind {
-            ETHERNET => Self::Ethernet {
-                port: head.port,
-                interface: InterfaceId::new(head.link),
-                mtu: head.mtu,
-                source: mac_from(record.word(3)),
-                destination: mac_from(record.word(4)),
-                next_hop: address(),
+    pub(crate) fn decode(fields: &Fields) -> Self {
+        let link = fields.link();
+        match (fields.kind(), link) {
+            (ETHERNET, Link::Interface(interface)) => Self::Ethernet {
+                port: fields.port(),
+                interface,
+                mtu: fields.mtu(),
+                source: fields.source(),
+                destination: fields.destination(),
+                next_hop: fields.address(),
             },
-            TUNNEL => {
-                let [_, _, _, _, _, a, b, c] = record.word(5).to_be_bytes();
-                Self::Tunnel {
-                    segment: SegmentId::new(head.link),
-                    vni: Vni::from_octets([a, b, c]),
-                    vtep: address(),
-                    mtu: head.mtu,
-                    inner_source: mac_from(record.word(3)),
-                    inner_destination: mac_from(record.word(4)),
-                }
-            }
-            GLEAN => Self::Glean { link: head.link() },
-            INCOMPLETE => Self::Incomplete {
-                link: head.link(),
-                next_hop: address(),
+            (TUNNEL, Link::Segment(segment)) => Self::Tunnel {
+                segment,
+                vni: fields.vni(),
+                vtep: fields.address(),
+                mtu: fields.mtu(),
+                inner_source: fields.source(),
+                inner_destination: fields.destination(),
+            },
+            (GLEAN, link) => Self::Glean { link },
+            (INCOMPLETE, link) => Self::Incomplete {
+                link,
+                next_hop: fields.address(),
             },
             _ => Self::Drop,
         }
     }
 }
 
-/// The octets in the word's low six, in memory order on a little-endian machine.
-fn mac_word(mac: MacAddr) -> u64 {
-    let [a, b, c, d, e, f] = mac.octets();
-    u64::from_le_bytes([a, b, c, d, e, f, 0, 0])
-}
-
-#[inline]
-fn mac_from(word: u64) -> MacAddr {
-    let [a, b, c, d, e, f, _, _] = word.to_le_bytes();
-    MacAddr::new([a, b, c, d, e, f])
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::records::Records;
+    use crate::{Rewrite, RewriteKind};
 
     #[test]
     fn every_kind_of_adjacency_survives_its_record() {
         let mac = |last| MacAddr::new([2, 0x80, 0, 0xff, 0x10, last]);
-        let records = Records::new(1, 1).unwrap();
         for next_hop in ["198.51.100.254", "2001:db8::ff00:1"] {
             let next_hop: IpAddr = next_hop.parse().unwrap();
             for adjacency in [
@@ -316,18 +211,57 @@ mod tests {
                     next_hop,
                 },
             ] {
-                records.fill(0, adjacency.encode());
-                records.publish(0, Some(0));
-                let decoded = Adjacency::decode(&records.get(0).unwrap());
-                assert_eq!(decoded, adjacency);
+                let fields = adjacency.encode();
+                assert_eq!(Adjacency::decode(&fields), adjacency);
+                let rewrite = Rewrite::of(fields);
+                assert_eq!(rewrite.is_some(), adjacency.is_resolved());
+                if let Some(rewrite) = rewrite {
+                    says_the_same(&rewrite, &adjacency);
+                }
             }
         }
     }
 
-    #[test]
-    fn an_index_without_a_record_and_one_beyond_the_table_name_nothing() {
-        let records = Records::<WORDS>::new(1, 1).unwrap();
-        assert!(records.get(0).is_none());
-        assert!(records.get(1).is_none());
+    fn says_the_same(rewrite: &Rewrite, adjacency: &Adjacency) {
+        let (macs, ours) = match *adjacency {
+            Adjacency::Ethernet {
+                port,
+                interface,
+                mtu,
+                source,
+                destination,
+                next_hop,
+            } => {
+                assert_eq!(rewrite.kind(), RewriteKind::Ethernet);
+                assert_eq!((rewrite.port(), rewrite.mtu()), (port, mtu));
+                assert_eq!(rewrite.interface(), interface);
+                assert_eq!(rewrite.address(), next_hop);
+                (destination, source)
+            }
+            Adjacency::Tunnel {
+                segment,
+                vni,
+                vtep,
+                mtu,
+                inner_source,
+                inner_destination,
+            } => {
+                assert_eq!(rewrite.kind(), RewriteKind::Tunnel);
+                assert_eq!((rewrite.segment(), rewrite.mtu()), (segment, mtu));
+                assert_eq!((rewrite.vni(), rewrite.address()), (vni, vtep));
+                assert_eq!(
+                    rewrite.address_v4().map(IpAddr::V4),
+                    Some(vtep).filter(IpAddr::is_ipv4)
+                );
+                (inner_destination, inner_source)
+            }
+            _ => panic!("{adjacency:?} has no rewrite"),
+        };
+        let header = |ethertype: [u8; 2]| {
+            let header = [&macs.octets()[..], &ours.octets(), &ethertype].concat();
+            <[u8; 14]>::try_from(header).unwrap()
+        };
+        assert_eq!(rewrite.header_v4(), header([0x08, 0x00]));
+        assert_eq!(rewrite.header_v6(), header([0x86, 0xdd]));
     }
 }

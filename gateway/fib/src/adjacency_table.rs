@@ -1,20 +1,20 @@
 //! The adjacencies as the writer knows them.
 
-use crate::adjacency::WORDS;
+use crate::adjacency_lines::AdjacencyLines;
 use crate::arena::Arena;
-use crate::records::Records;
 use crate::{Adjacency, AdjacencyId, FibError};
 
-/// Which adjacencies exist, which record each has, and who names them.
+/// Which adjacencies exist, which of them are in a spare line, and who names them.
 pub(crate) struct AdjacencyWriter {
     ids: Arena,
-    records: Arena,
+    spares: Arena,
     states: Vec<Option<State>>,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct State {
-    record: u32,
+    /// The spare line that holds it, while it has not moved to its own.
+    spare: Option<u32>,
     /// Leaves and path lists that name it.
     uses: u32,
     resolved: bool,
@@ -23,36 +23,27 @@ struct State {
 }
 
 impl AdjacencyWriter {
-    pub(crate) const fn new(ids: u32, records: u32) -> Self {
+    pub(crate) const fn new(ids: u32, spares: u32) -> Self {
         Self {
             ids: Arena::new("adjacencies", ids),
-            records: Arena::new("adjacency records", records),
+            spares: Arena::new("replaced adjacencies", spares),
             states: Vec::new(),
         }
     }
 
     pub(crate) fn create(
         &mut self,
-        shared: &Records<WORDS>,
+        shared: &AdjacencyLines,
         adjacency: &Adjacency,
     ) -> Result<AdjacencyId, FibError> {
-        let record = self.records.allocate()?;
-        let id = match self.ids.allocate() {
-            Ok(id) => id,
-            Err(full) => {
-                self.records.release(record);
-                return Err(full);
-            }
-        };
-        shared.fill(record, adjacency.encode());
-        shared.publish(id, Some(record));
+        let id = AdjacencyId::new(self.ids.allocate()?);
+        shared.create(id, &adjacency.encode());
         let state = State {
-            record,
+            spare: None,
             uses: 0,
             resolved: adjacency.is_resolved(),
             up: true,
         };
-        let id = AdjacencyId::new(id);
         if self.states.len() <= id.index() {
             self.states.resize(id.index() + 1, None);
         }
@@ -60,52 +51,63 @@ impl AdjacencyWriter {
         Ok(id)
     }
 
-    /// A record with the new content, which is not yet published.
+    /// A spare line with the new content, which no adjacency names yet.
     pub(crate) fn prepare(
         &mut self,
-        shared: &Records<WORDS>,
+        shared: &AdjacencyLines,
         adjacency: &Adjacency,
     ) -> Result<u32, FibError> {
-        let record = self.records.allocate()?;
-        shared.fill(record, adjacency.encode());
-        Ok(record)
+        let spare = self.spares.allocate()?;
+        shared.fill(spare, &adjacency.encode());
+        Ok(spare)
     }
 
-    /// Publishes a prepared record and returns the one it replaces.
+    /// Publishes a prepared line. Returns the spare line it replaces, if it was in one.
     pub(crate) fn replace(
         &mut self,
-        shared: &Records<WORDS>,
+        shared: &AdjacencyLines,
         id: AdjacencyId,
-        record: u32,
-    ) -> Result<u32, FibError> {
-        let state = self.state(id)?;
-        let old = std::mem::replace(&mut state.record, record);
-        shared.publish(id.value(), Some(record));
+        spare: u32,
+    ) -> Result<Option<u32>, FibError> {
+        let old = self.state(id)?.spare.replace(spare);
+        shared.divert(id, spare);
         Ok(old)
     }
 
-    /// Forgets an adjacency nobody names and returns its record; readers may still hold its number.
-    pub(crate) fn retire(&mut self, id: AdjacencyId) -> Result<u32, FibError> {
+    /// Moves an adjacency from the spare line it is in to its own, which no reader reads any more.
+    /// Returns the spare line; `None` if the adjacency was retired meanwhile.
+    pub(crate) fn settle(&mut self, shared: &AdjacencyLines, id: AdjacencyId) -> Option<u32> {
+        let state = self.states.get_mut(id.index())?.as_mut()?;
+        let spare = state.spare.take()?;
+        shared.settle(id, spare);
+        Some(spare)
+    }
+
+    /// Forgets an adjacency nobody names and returns the spare line it is in, if any; readers may
+    /// still hold its number.
+    pub(crate) fn retire(&mut self, id: AdjacencyId) -> Result<Option<u32>, FibError> {
         let state = self.state(id)?;
         if state.uses > 0 {
             let uses = state.uses;
             return Err(FibError::AdjacencyInUse { id, uses });
         }
-        let record = state.record;
+        let spare = state.spare;
         self.states[id.index()] = None;
-        Ok(record)
+        Ok(spare)
     }
 
-    /// Frees the number and record of a retired adjacency no reader holds any more.
-    pub(crate) fn release(&mut self, shared: &Records<WORDS>, id: AdjacencyId, record: u32) {
-        shared.publish(id.value(), None);
-        self.records.release(record);
+    /// Frees the number of a retired adjacency no reader holds any more, and the spare line it is in.
+    pub(crate) fn release(&mut self, shared: &AdjacencyLines, id: AdjacencyId, spare: Option<u32>) {
+        shared.remove(id);
+        spare
+            .into_iter()
+            .for_each(|spare| self.release_spare(spare));
         self.ids.release(id.value());
     }
 
-    /// Frees a record no reader can reach any more.
-    pub(crate) fn release_record(&mut self, record: u32) {
-        self.records.release(record);
+    /// Frees a spare line no reader can reach any more.
+    pub(crate) fn release_spare(&mut self, spare: u32) {
+        self.spares.release(spare);
     }
 
     /// Whether packets may be sent that way.

@@ -28,10 +28,71 @@ pub enum Leaf {
     Adjacency(AdjacencyId),
 }
 
+/// A [`Leaf`] as the tables keep it, in 32 bits: what batches are looked up into, so that the common
+/// kinds cost one predictable branch each and the rest is unpacked where it is rare.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(transparent)]
+pub struct PackedLeaf(u32);
+
+const _: () = assert!(size_of::<PackedLeaf>() == 4);
+
+impl PackedLeaf {
+    /// No route.
+    pub const NONE: Self = Self(Leaf::None.pack());
+
+    /// A word of a tree that names no block.
+    #[inline]
+    pub(crate) const fn from_word(word: u32) -> Self {
+        Self(word)
+    }
+
+    /// The path list, if this is one.
+    #[inline]
+    pub const fn path_list(self) -> Option<PathListId> {
+        if self.0 >> KIND_SHIFT == PATH_LIST {
+            Some(PathListId::new(self.0 & INDEX_MASK))
+        } else {
+            None
+        }
+    }
+
+    /// The adjacency, if this is one.
+    #[inline]
+    pub const fn adjacency(self) -> Option<AdjacencyId> {
+        if self.0 >> KIND_SHIFT == ADJACENCY {
+            Some(AdjacencyId::new(self.0 & INDEX_MASK))
+        } else {
+            None
+        }
+    }
+
+    /// The leaf, to match on.
+    #[inline]
+    pub const fn unpack(self) -> Leaf {
+        Leaf::unpack(self.0)
+    }
+}
+
+impl From<PackedLeaf> for Leaf {
+    #[inline]
+    fn from(packed: PackedLeaf) -> Self {
+        packed.unpack()
+    }
+}
+
+impl From<Leaf> for PackedLeaf {
+    #[inline]
+    fn from(leaf: Leaf) -> Self {
+        Self(leaf.pack())
+    }
+}
+
 /// Set in a tree's word that names a block rather than being a leaf.
 pub(crate) const CHILD: u32 = 1 << 31;
 
 const KIND_SHIFT: u32 = 27;
+const PATH_LIST: u32 = 1;
+const ADJACENCY: u32 = 8;
 const INDEX_MASK: u32 = (1 << KIND_SHIFT) - 1;
 /// Indexes of path lists and adjacencies lie below this.
 pub(crate) const MAX_INDEX: u32 = INDEX_MASK;
@@ -41,14 +102,14 @@ impl Leaf {
     pub(crate) const fn pack(self) -> u32 {
         let (kind, index) = match self {
             Self::None => (0, 0),
-            Self::PathList(id) => (1, id.value()),
+            Self::PathList(id) => (PATH_LIST, id.value()),
             Self::Connected(Link::Interface(id)) => (2, id.value() as u32),
             Self::Connected(Link::Segment(id)) => (3, id.value() as u32),
             Self::Local => (4, 0),
             Self::Nat => (5, 0),
             Self::LookupVrf(id) => (6, id.value() as u32),
             Self::Discard => (7, 0),
-            Self::Adjacency(id) => (8, id.value()),
+            Self::Adjacency(id) => (ADJACENCY, id.value()),
         };
         kind << KIND_SHIFT | index & INDEX_MASK
     }
@@ -58,14 +119,14 @@ impl Leaf {
     pub(crate) const fn unpack(word: u32) -> Self {
         let index = word & INDEX_MASK;
         match word >> KIND_SHIFT {
-            1 => Self::PathList(PathListId::new(index)),
+            PATH_LIST => Self::PathList(PathListId::new(index)),
             2 => Self::Connected(Link::Interface(InterfaceId::new(index as u16))),
             3 => Self::Connected(Link::Segment(SegmentId::new(index as u16))),
             4 => Self::Local,
             5 => Self::Nat,
             6 => Self::LookupVrf(VrfId::new(index as u16)),
             7 => Self::Discard,
-            8 => Self::Adjacency(AdjacencyId::new(index)),
+            ADJACENCY => Self::Adjacency(AdjacencyId::new(index)),
             _ => Self::None,
         }
     }
@@ -95,7 +156,19 @@ mod tests {
         ] {
             assert_eq!(Leaf::unpack(leaf.pack()), leaf);
             assert_eq!(leaf.pack() & CHILD, 0);
+            let packed = PackedLeaf::from(leaf);
+            assert_eq!(Leaf::from(packed), leaf);
+            assert_eq!(packed.path_list().map(Leaf::PathList), is_list(leaf));
+            assert_eq!(packed.adjacency().map(Leaf::Adjacency), is_adjacency(leaf));
         }
+    }
+
+    fn is_list(leaf: Leaf) -> Option<Leaf> {
+        matches!(leaf, Leaf::PathList(_)).then_some(leaf)
+    }
+
+    fn is_adjacency(leaf: Leaf) -> Option<Leaf> {
+        matches!(leaf, Leaf::Adjacency(_)).then_some(leaf)
     }
 
     #[test]

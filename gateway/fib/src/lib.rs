@@ -4,6 +4,9 @@
 //! Reader::lookup(vrf, address) -> Leaf -> Reader::select(path list, flow hash) -> Reader::adjacency(id)
 //! ```
 //!
+//! A worker does the same for a burst: [`Reader::lookup_batch_mixed`] into [`PackedLeaf`]s,
+//! [`Reader::select_batch`], then [`Reader::rewrite`] of each way, one cache line.
+//!
 //! One [`Writer`] (the control thread) changes the [`Tables`] that one [`Reader`] per worker reads.
 //! Readers take no lock, allocate nothing and never wait: everything they follow is an index stored
 //! with one atomic store after what it names was complete. What the writer unlinks is reused only
@@ -30,6 +33,7 @@
 
 mod address;
 mod adjacency;
+mod adjacency_lines;
 mod adjacency_table;
 mod arena;
 mod blocks;
@@ -39,8 +43,8 @@ mod path_list;
 mod path_list_table;
 mod quiescent;
 mod reader;
-mod records;
 mod resilient;
+mod rewrite;
 mod stats;
 mod tables;
 mod trie;
@@ -51,10 +55,11 @@ mod writer;
 pub use address::Address;
 pub use adjacency::{Adjacency, AdjacencyId, Link};
 pub use error::FibError;
-pub use leaf::Leaf;
+pub use leaf::{Leaf, PackedLeaf};
 pub use path_list::{Interned, NextHop, PathListId, PathMember};
 pub use quiescent::Epoch;
 pub use reader::Reader;
+pub use rewrite::{Rewrite, RewriteKind};
 pub use stats::{Stats, VrfStats};
 pub use tables::{Capacity, Tables};
 pub use trie::Lookup;

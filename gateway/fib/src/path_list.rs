@@ -5,9 +5,9 @@ use std::net::IpAddr;
 use std::num::NonZeroU16;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-use sekisho_mem::HugeSlice;
+use sekisho_mem::{HugeSlice, prefetch_read};
 
-use crate::{AdjacencyId, FibError, Link};
+use crate::{AdjacencyId, FibError, Link, PackedLeaf};
 
 /// The stable number of a path list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -115,10 +115,54 @@ impl PathLists {
     pub(crate) fn select(&self, list: PathListId, flow_hash: u32) -> Option<AdjacencyId> {
         // Acquire: the buckets are complete before the word that names them is stored.
         let word = self.lists.get(list.index())?.load(Ordering::Acquire);
+        self.select_in(word, flow_hash)
+    }
+
+    /// Brings what [`Self::select`] reads first close.
+    #[inline]
+    pub(crate) fn prefetch(&self, list: PathListId) {
+        if let Some(word) = self.lists.get(list.index()) {
+            prefetch_read(word);
+        }
+    }
+
+    /// What a leaf names: the word of its path list, or one that says the same of its adjacency.
+    #[inline]
+    pub(crate) fn word(&self, leaf: PackedLeaf) -> u64 {
+        if let Some(list) = leaf.path_list() {
+            self.lists
+                .get(list.index())
+                .map_or(0, |word| word.load(Ordering::Acquire))
+        } else if let Some(adjacency) = leaf.adjacency() {
+            Buckets::Single(adjacency).pack()
+        } else {
+            Buckets::Empty.pack()
+        }
+    }
+
+    /// The bucket of the flow with this hash, if the list of that word has several.
+    #[inline]
+    fn bucket(&self, word: u64, flow_hash: u32) -> Option<&AtomicU32> {
+        let mask = (1_u32 << (word >> LOG2_SHIFT & 31)) - 1;
+        let at = word as u32 + (flow_hash & mask);
+        self.buckets.get(at as usize)
+    }
+
+    /// Brings close what [`Self::select_in`] reads.
+    #[inline]
+    pub(crate) fn prefetch_bucket(&self, word: u64, flow_hash: u32) {
+        if word & ARRAY != 0
+            && let Some(bucket) = self.bucket(word, flow_hash)
+        {
+            prefetch_read(bucket);
+        }
+    }
+
+    /// The way of the flow with this hash, by the word of its list.
+    #[inline]
+    pub(crate) fn select_in(&self, word: u64, flow_hash: u32) -> Option<AdjacencyId> {
         if word & ARRAY != 0 {
-            let mask = (1_u32 << (word >> LOG2_SHIFT & 31)) - 1;
-            let at = word as u32 + (flow_hash & mask);
-            let bucket = self.buckets.get(at as usize)?.load(Ordering::Relaxed);
+            let bucket = self.bucket(word, flow_hash)?.load(Ordering::Relaxed);
             Some(AdjacencyId::new(bucket))
         } else if word & SINGLE != 0 {
             Some(AdjacencyId::new(word as u32))

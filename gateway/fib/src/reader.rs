@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use sekisho_types::{VrfId, WorkerId};
 
-use crate::{Address, Adjacency, AdjacencyId, Leaf, PathListId, Tables};
+use crate::{Address, Adjacency, AdjacencyId, Leaf, PackedLeaf, PathListId, Rewrite, Tables};
+
+/// Packets that pass the stages of a batch together, so that their loads overlap.
+const LANES: usize = 64;
 
 /// One worker's view of the tables: wait-free, and up to date with each call.
 ///
@@ -28,10 +31,28 @@ impl Reader {
     }
 
     /// [`Self::lookup`] of each address into the leaf at the same place, loads overlapped; what
-    /// either slice has beyond the other's length is left alone.
+    /// either slice has beyond the other's length is left alone. Into [`PackedLeaf`]s it is
+    /// cheaper than into [`Leaf`]s.
     #[inline]
-    pub fn lookup_batch<A: Address>(&self, vrf: VrfId, addresses: &[A], leaves: &mut [Leaf]) {
+    pub fn lookup_batch<A: Address, L: From<PackedLeaf>>(
+        &self,
+        vrf: VrfId,
+        addresses: &[A],
+        leaves: &mut [L],
+    ) {
         self.tables.lookup_batch(vrf, addresses, leaves);
+    }
+
+    /// [`Self::lookup_batch`] with each address in the VRF at the same place: as many as the
+    /// shortest of the slices has.
+    #[inline]
+    pub fn lookup_batch_mixed<A: Address, L: From<PackedLeaf>>(
+        &self,
+        vrfs: &[VrfId],
+        addresses: &[A],
+        leaves: &mut [L],
+    ) {
+        self.tables.lookup_batch_mixed(vrfs, addresses, leaves);
     }
 
     /// The way of the flow with this hash, or `None` while the list has no usable member. The low
@@ -39,6 +60,62 @@ impl Reader {
     #[inline]
     pub fn select(&self, list: PathListId, flow_hash: u32) -> Option<AdjacencyId> {
         self.tables.select(list, flow_hash)
+    }
+
+    /// The way of each flow, at the same place: a leaf that is an adjacency is its own way, one that
+    /// is a path list is [`Self::select`]ed from, any other kind has none. What
+    /// [`Self::rewrite`] reads of each way is on its way into the cache when this returns. As many
+    /// as the shortest of the slices has.
+    #[inline]
+    pub fn select_batch(
+        &self,
+        leaves: &[PackedLeaf],
+        flow_hashes: &[u32],
+        ways: &mut [Option<AdjacencyId>],
+    ) {
+        let lists = &self.tables.path_lists;
+        for ((leaves, hashes), ways) in leaves
+            .chunks(LANES)
+            .zip(flow_hashes.chunks(LANES))
+            .zip(ways.chunks_mut(LANES))
+        {
+            for leaf in leaves {
+                if let Some(list) = leaf.path_list() {
+                    lists.prefetch(list);
+                }
+            }
+            let mut words = [0; LANES];
+            for ((word, leaf), hash) in words.iter_mut().zip(leaves).zip(hashes) {
+                *word = lists.word(*leaf);
+                lists.prefetch_bucket(*word, *hash);
+            }
+            let known = leaves.len().min(hashes.len());
+            for ((way, word), hash) in ways.iter_mut().zip(&words[..known]).zip(hashes) {
+                *way = lists.select_in(*word, *hash);
+                if let Some(way) = *way {
+                    self.prefetch_adjacency(way);
+                }
+            }
+        }
+    }
+
+    /// Brings close what [`Self::select`] of that list reads first.
+    #[inline]
+    pub fn prefetch_path_list(&self, list: PathListId) {
+        self.tables.path_lists.prefetch(list);
+    }
+
+    /// Brings close what [`Self::rewrite`] and [`Self::adjacency`] read.
+    #[inline]
+    pub fn prefetch_adjacency(&self, id: AdjacencyId) {
+        self.tables.adjacencies.prefetch(id);
+    }
+
+    /// What to put before a packet that leaves this way, from one cache line; `None` unless the
+    /// adjacency is resolved. All of it is of one moment, also while the adjacency is replaced.
+    #[inline]
+    pub fn rewrite(&self, id: AdjacencyId) -> Option<Rewrite> {
+        self.tables.rewrite(id)
     }
 
     /// What the number stands for now; [`Adjacency::Drop`] if for nothing.

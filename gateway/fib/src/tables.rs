@@ -7,14 +7,16 @@ use sekisho_mem::HugeSlice;
 use sekisho_types::{VrfId, WorkerId};
 
 use crate::address::Family;
-use crate::adjacency::WORDS;
+use crate::adjacency_lines::AdjacencyLines;
 use crate::blocks::Block;
 use crate::leaf::MAX_INDEX;
 use crate::path_list::PathLists;
 use crate::quiescent::Epochs;
-use crate::records::Records;
 use crate::trie::{NARROW, Trie, WIDE};
-use crate::{Address, Adjacency, AdjacencyId, FibError, Leaf, Lookup, PathListId, Reader, Writer};
+use crate::{
+    Address, Adjacency, AdjacencyId, FibError, Leaf, Lookup, PackedLeaf, PathListId, Reader,
+    Rewrite, Writer,
+};
 
 /// How much the tables can hold. It is address space: memory is used as the tables fill.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,7 +51,7 @@ const VRFS: usize = 1 << 16;
 pub struct Tables {
     pub(crate) epochs: Epochs,
     pub(crate) blocks: HugeSlice<Block>,
-    pub(crate) adjacencies: Records<WORDS>,
+    pub(crate) adjacencies: AdjacencyLines,
     pub(crate) path_lists: PathLists,
     v4: Roots,
     v6: Roots,
@@ -95,7 +97,7 @@ impl Tables {
         let tables = Arc::new(Self {
             epochs: Epochs::new(workers),
             blocks: HugeSlice::new(capacity.blocks as usize)?,
-            adjacencies: Records::new(capacity.adjacencies, Writer::records(capacity))?,
+            adjacencies: AdjacencyLines::new(capacity.adjacencies, Writer::spares(capacity))?,
             path_lists: PathLists::new(capacity.path_lists, capacity.buckets)?,
             v4: Roots::new()?,
             v6: Roots::new()?,
@@ -139,17 +141,29 @@ impl Tables {
     }
 
     #[inline]
-    pub(crate) fn lookup_batch<A: Address>(
+    pub(crate) fn lookup_batch<A: Address, L: From<PackedLeaf>>(
         &self,
         vrf: VrfId,
         addresses: &[A],
-        leaves: &mut [Leaf],
+        leaves: &mut [L],
     ) {
         let (root, blocks) = (self.root(A::FAMILY, vrf), &*self.blocks);
         if vrf == VrfId::PROVIDER {
             Trie::<WIDE> { root, blocks }.lookup_batch(addresses, leaves);
         } else {
             Trie::<NARROW> { root, blocks }.lookup_batch(addresses, leaves);
+        }
+    }
+
+    #[inline]
+    pub(crate) fn lookup_batch_mixed<A: Address, L: From<PackedLeaf>>(
+        &self,
+        vrfs: &[VrfId],
+        addresses: &[A],
+        leaves: &mut [L],
+    ) {
+        for ((vrf, address), leaf) in vrfs.iter().zip(addresses).zip(leaves) {
+            *leaf = L::from(self.lookup(*vrf, *address).into());
         }
     }
 
@@ -161,7 +175,12 @@ impl Tables {
     #[inline]
     pub(crate) fn adjacency(&self, id: AdjacencyId) -> Adjacency {
         self.adjacencies
-            .get(id.value())
-            .map_or(Adjacency::Drop, |record| Adjacency::decode(&record))
+            .get(id)
+            .map_or(Adjacency::Drop, |fields| Adjacency::decode(&fields))
+    }
+
+    #[inline]
+    pub(crate) fn rewrite(&self, id: AdjacencyId) -> Option<Rewrite> {
+        Rewrite::of(self.adjacencies.get(id)?)
     }
 }

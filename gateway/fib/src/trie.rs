@@ -12,7 +12,7 @@ use sekisho_mem::prefetch_read;
 
 use crate::blocks::{Block, STRIDE};
 use crate::leaf::CHILD;
-use crate::{Address, Leaf};
+use crate::{Address, Leaf, PackedLeaf};
 
 /// Longest-prefix match in one VRF.
 pub trait Lookup<A: Address> {
@@ -21,7 +21,7 @@ pub trait Lookup<A: Address> {
 
     /// [`Self::lookup`] of each address into the leaf at the same place; what either slice has
     /// beyond the other's length is left alone.
-    fn lookup_batch(&self, addresses: &[A], leaves: &mut [Leaf]);
+    fn lookup_batch<L: From<PackedLeaf>>(&self, addresses: &[A], leaves: &mut [L]);
 }
 
 /// Bits of the provider's root.
@@ -60,7 +60,7 @@ impl<A: Address, const ROOT_BITS: u8> Lookup<A> for Trie<'_, ROOT_BITS> {
     }
 
     #[inline]
-    fn lookup_batch(&self, addresses: &[A], leaves: &mut [Leaf]) {
+    fn lookup_batch<L: From<PackedLeaf>>(&self, addresses: &[A], leaves: &mut [L]) {
         for (addresses, leaves) in addresses.chunks(LANES).zip(leaves.chunks_mut(LANES)) {
             let mut entries = [0; LANES];
             if ROOT_BITS > 0 {
@@ -91,7 +91,7 @@ impl<A: Address, const ROOT_BITS: u8> Lookup<A> for Trie<'_, ROOT_BITS> {
                 offset += STRIDE;
             }
             for (leaf, entry) in leaves.iter_mut().zip(entries) {
-                *leaf = Leaf::unpack(entry);
+                *leaf = PackedLeaf::from_word(entry).into();
             }
         }
     }

@@ -77,23 +77,31 @@ struct Vrf {
 #[derive(Clone, Copy, Debug)]
 enum Unlinked {
     Block(u32),
-    Record(u32),
-    Adjacency { id: AdjacencyId, record: u32 },
+    /// An adjacency's own line, whose content is in a spare one now.
+    Line(AdjacencyId),
+    Spare(u32),
+    Adjacency {
+        id: AdjacencyId,
+        spare: Option<u32>,
+    },
     Buckets(Buckets),
-    PathList { id: PathListId, buckets: Buckets },
+    PathList {
+        id: PathListId,
+        buckets: Buckets,
+    },
 }
 
 impl Writer {
-    /// Records for adjacencies: replaced ones wait beside those in use.
-    pub(crate) const fn records(capacity: Capacity) -> u32 {
-        capacity.adjacencies + capacity.adjacencies / 8 + 64
+    /// Spare lines: how many adjacencies can be replaced while no worker passes.
+    pub(crate) const fn spares(capacity: Capacity) -> u32 {
+        capacity.adjacencies.saturating_add(64)
     }
 
     pub(crate) fn new(tables: Arc<Tables>, capacity: Capacity) -> Result<Self, FibError> {
         let mut writer = Self {
             tables,
             blocks: BlockWriter::new(capacity.blocks)?,
-            adjacencies: AdjacencyWriter::new(capacity.adjacencies, Self::records(capacity)),
+            adjacencies: AdjacencyWriter::new(capacity.adjacencies, Self::spares(capacity)),
             path_lists: PathListWriter::new(capacity.path_lists, capacity.buckets),
             provider_lengths: Lengths {
                 v4: vec![0; 1 << WIDE].into(),
@@ -240,14 +248,14 @@ impl Writer {
     /// ceases to be, the path lists that hold it are rebuilt.
     ///
     /// # Errors
-    /// If it does not exist, or there is no record left to write the new content to.
+    /// If it does not exist, or there is no spare line left for the new content.
     pub fn replace_adjacency(
         &mut self,
         id: AdjacencyId,
         adjacency: &Adjacency,
     ) -> Result<(), FibError> {
         self.adjacencies.check(id)?;
-        let record = self.retry(|writer| {
+        let spare = self.retry(|writer| {
             writer
                 .adjacencies
                 .prepare(&writer.tables.adjacencies, adjacency)
@@ -260,8 +268,11 @@ impl Writer {
         }
         let old = self
             .adjacencies
-            .replace(&self.tables.adjacencies, id, record)?;
-        self.defer(Unlinked::Record(old));
+            .replace(&self.tables.adjacencies, id, spare)?;
+        self.defer(match old {
+            Some(old) => Unlinked::Spare(old),
+            None => Unlinked::Line(id),
+        });
         if changed && resolved {
             self.rebuild_lists_of(id, Change::Gain);
         }
@@ -273,8 +284,8 @@ impl Writer {
     /// # Errors
     /// If it does not exist, or a route or path list names it.
     pub fn free_adjacency(&mut self, id: AdjacencyId) -> Result<(), FibError> {
-        let record = self.adjacencies.retire(id)?;
-        self.defer(Unlinked::Adjacency { id, record });
+        let spare = self.adjacencies.retire(id)?;
+        self.defer(Unlinked::Adjacency { id, spare });
         Ok(())
     }
 
@@ -356,9 +367,14 @@ impl Writer {
             let tables = &*self.tables;
             match unlinked {
                 Unlinked::Block(block) => self.blocks.release(block),
-                Unlinked::Record(record) => self.adjacencies.release_record(record),
-                Unlinked::Adjacency { id, record } => {
-                    self.adjacencies.release(&tables.adjacencies, id, record);
+                Unlinked::Line(id) => {
+                    if let Some(spare) = self.adjacencies.settle(&tables.adjacencies, id) {
+                        self.defer(Unlinked::Spare(spare));
+                    }
+                }
+                Unlinked::Spare(spare) => self.adjacencies.release_spare(spare),
+                Unlinked::Adjacency { id, spare } => {
+                    self.adjacencies.release(&tables.adjacencies, id, spare);
                 }
                 Unlinked::Buckets(buckets) => self.path_lists.release_buckets(buckets),
                 Unlinked::PathList { id, buckets } => {

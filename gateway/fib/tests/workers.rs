@@ -9,7 +9,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use sekisho_fib::{
-    Adjacency, AdjacencyId, Capacity, Leaf, Link, NextHop, PathMember, Reader, Tables, Writer,
+    Adjacency, AdjacencyId, Capacity, Leaf, Link, NextHop, PackedLeaf, PathMember, Reader,
+    RewriteKind, Tables, Writer,
 };
 use sekisho_types::{InterfaceId, MacAddr, Prefix, SegmentId, Vni, VrfId, WorkerId};
 
@@ -129,7 +130,7 @@ fn an_address_has_the_leaf_before_or_after_each_change_and_no_other() {
 /// An adjacency in which everything says `mark`.
 fn adjacency(mark: u8) -> Adjacency {
     let mac = MacAddr::new([2, mark, mark, mark, mark, mark]);
-    let address: IpAddr = Ipv4Addr::new(mark, mark, mark, mark).into();
+    let address = address_of(mark);
     if mark.is_multiple_of(2) {
         Adjacency::Ethernet {
             port: mark.into(),
@@ -151,6 +152,18 @@ fn adjacency(mark: u8) -> Adjacency {
     }
 }
 
+fn address_of(mark: u8) -> IpAddr {
+    Ipv4Addr::new(mark, mark, mark, mark).into()
+}
+
+fn kind_of(mark: u8) -> RewriteKind {
+    if mark.is_multiple_of(2) {
+        RewriteKind::Ethernet
+    } else {
+        RewriteKind::Tunnel
+    }
+}
+
 fn mark_of(adjacency: &Adjacency) -> u8 {
     match adjacency {
         Adjacency::Ethernet { mtu, .. } | Adjacency::Tunnel { mtu, .. } => *mtu as u8,
@@ -165,6 +178,14 @@ fn an_adjacency_is_seen_whole_while_it_is_replaced() {
     let read = |reader: &Reader| {
         let seen = reader.adjacency(id);
         assert_eq!(seen, adjacency(mark_of(&seen)));
+        let rewrite = reader.rewrite(id).unwrap();
+        let mark = rewrite.mtu() as u8;
+        assert_eq!(rewrite.kind(), kind_of(mark));
+        assert_eq!(rewrite.address(), address_of(mark));
+        assert_eq!(
+            rewrite.header_v4()[1..12],
+            [&[mark; 5][..], &[2], &[mark; 5]].concat()
+        );
     };
     race(&tables, read, || {
         for round in 0..ROUNDS * 5 {
@@ -234,7 +255,7 @@ fn nothing_is_reused_while_a_worker_lags() {
     writer.remove(TENANT, prefix("10.1.2.3/32")).unwrap();
     writer.replace_adjacency(id, &adjacency(2)).unwrap();
     writer.free_adjacency(id).unwrap();
-    // Four blocks, a record and an adjacency.
+    // Four blocks, a line and an adjacency.
     assert_eq!(writer.stats().waiting, 6);
     for _ in 0..3 {
         prompt.quiesce();
@@ -270,4 +291,75 @@ fn a_change_is_acknowledged_when_every_running_worker_has_passed() {
     drop(second);
     assert!(writer.is_acknowledged(mark));
     assert!(tables.reader(WorkerId::new(1)).is_ok(), "it may come back");
+}
+
+#[test]
+fn batches_of_many_vrfs_say_what_single_lookups_say() {
+    let (tables, mut writer) = Tables::new(1, CAPACITY).unwrap();
+    let reader = tables.reader(WorkerId::new(0)).unwrap();
+    let ways: Vec<AdjacencyId> = (1..=3)
+        .map(|mark| writer.create_adjacency(&adjacency(mark)).unwrap())
+        .collect();
+    let list = list_of(&mut writer, &ways);
+    for vrf in [TENANT, OTHER] {
+        writer.add_vrf(vrf).unwrap();
+        writer.insert(vrf, prefix("10.0.0.0/8"), leaf(1)).unwrap();
+    }
+    let routes = [
+        (VrfId::PROVIDER, "0.0.0.0/0", Leaf::PathList(list)),
+        (VrfId::PROVIDER, "10.1.2.0/24", Leaf::Adjacency(ways[2])),
+        (TENANT, "10.1.2.3/32", Leaf::Local),
+    ];
+    for (vrf, route, leaf) in routes {
+        writer.insert(vrf, prefix(route), leaf).unwrap();
+    }
+    let (mut vrfs, mut addresses) = (Vec::new(), Vec::new());
+    for number in 0..200_u32 {
+        vrfs.push(VrfId::new((number % 4) as u16));
+        addresses.push(Ipv4Addr::from(
+            0x0a01_0200 + number % 7 + (number & 0x10 << 4),
+        ));
+    }
+    let mut packed = vec![PackedLeaf::NONE; addresses.len()];
+    let mut leaves = vec![Leaf::None; addresses.len()];
+    reader.lookup_batch_mixed(&vrfs, &addresses, &mut packed);
+    reader.lookup_batch_mixed(&vrfs, &addresses, &mut leaves);
+    let hashes: Vec<u32> = (0..200).map(|n| n * 7919).collect();
+    let mut chosen = vec![None; addresses.len()];
+    reader.select_batch(&packed, &hashes, &mut chosen);
+    for at in 0..addresses.len() {
+        let expected = reader.lookup(vrfs[at], addresses[at]);
+        assert_eq!((packed[at].unpack(), leaves[at]), (expected, expected));
+        let way = match expected {
+            Leaf::PathList(list) => reader.select(list, hashes[at]),
+            Leaf::Adjacency(way) => Some(way),
+            _ => None,
+        };
+        assert_eq!(chosen[at], way, "{expected:?}");
+    }
+    assert!(chosen.iter().flatten().count() > 40);
+    // Lengths that differ: as many as the shortest, and the rest is left alone.
+    let mut leaves = vec![Leaf::Nat; 4];
+    reader.lookup_batch_mixed(&vrfs[..2], &addresses, &mut leaves);
+    assert_eq!(leaves[2..], [Leaf::Nat; 2]);
+}
+
+#[test]
+fn an_adjacency_replaced_again_before_it_settled_shows_the_last() {
+    let (tables, mut writer) = Tables::new(READERS, CAPACITY).unwrap();
+    let mut reader = tables.reader(WorkerId::new(0)).unwrap();
+    let id = writer.create_adjacency(&adjacency(1)).unwrap();
+    for mark in 2..=4 {
+        writer.replace_adjacency(id, &adjacency(mark)).unwrap();
+        assert_eq!(reader.adjacency(id), adjacency(mark));
+    }
+    // The line itself and two spare ones.
+    assert_eq!(writer.stats().waiting, 3);
+    writer.reclaim();
+    for left in [1, 1, 0] {
+        reader.quiesce();
+        writer.reclaim();
+        assert_eq!(writer.stats().waiting, left);
+        assert_eq!(reader.adjacency(id), adjacency(4));
+    }
 }

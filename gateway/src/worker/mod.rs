@@ -158,30 +158,56 @@ impl Worker {
 
     /// One turn of the loop; answers how many packets it found.
     fn turn(&mut self, burst: &mut Burst) -> usize {
-        self.reader.quiesce();
-        self.adopt_snapshot();
+        self.begin_turn(self.now_ns);
         let mut work = self.take_over();
         for port in 0..self.rx.len() {
             let received = self.rx[port].receive(burst);
-            work += received;
-            self.counters.received.add(received as u64);
-            for mbuf in burst.iter() {
-                mbuf.prefetch_data();
-            }
-            for mbuf in burst.drain() {
-                self.input(mbuf, port as u16);
+            if received > 0 {
+                work += received;
+                self.feed(burst, port as u16);
             }
         }
         work += self.inject();
-        self.release_held();
+        self.end_turn();
+        work
+    }
+
+    /// A burst boundary: nothing is held of what was read before, and a new snapshot is adopted.
+    /// `now_ns` is the time, in nanoseconds since the epoch the worker was made with.
+    pub fn begin_turn(&mut self, now_ns: u64) {
+        self.now_ns = now_ns;
+        self.reader.quiesce();
+        self.adopt_snapshot();
+    }
+
+    /// Runs a burst that arrived on a port, and empties it. What leaves waits in the transmit
+    /// queues until [`Self::flush`].
+    pub fn feed(&mut self, burst: &mut Burst, port: u16) {
+        self.counters.received.add(burst.len() as u64);
+        for mbuf in burst.iter() {
+            mbuf.prefetch_data();
+        }
+        for mbuf in burst.drain() {
+            self.input(mbuf, port);
+        }
+    }
+
+    /// Gives what waits in the transmit queues to the ports.
+    pub fn flush(&mut self) {
         self.output.flush(&self.counters);
+    }
+
+    /// What is due once a turn besides packets that arrive: held packets, transmission, questions
+    /// of the control plane, a slice of aging.
+    pub fn end_turn(&mut self) {
+        self.release_held();
+        self.flush();
         self.serve_commands();
         let now = self.nat_now();
         self.nat.age(now, AGE_BUDGET);
         let stats = self.nat.stats();
         let sessions = stats.tcp_sessions + stats.udp_sessions + stats.icmp_sessions;
         self.counters.sessions.set(sessions);
-        work
     }
 
     fn adopt_snapshot(&mut self) {

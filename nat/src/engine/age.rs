@@ -1,10 +1,9 @@
 //! Which sessions may go on: aging, and what a change of policy does to them.
 
 use super::Engine;
-use crate::key::{Transport, Word};
+use crate::key::Word;
 use crate::policy::Generation;
 use crate::session::Session;
-use crate::tcp::TcpState;
 use crate::time::Time;
 
 /// Where the sweep over the sessions stands.
@@ -86,27 +85,17 @@ impl Engine {
     #[inline]
     pub(super) fn is_live(&mut self, now: Time, number: u32) -> bool {
         let session = &self.sessions[number];
-        if self.is_expired(now, session) {
+        if self.rules.is_expired(now, session) {
             return false;
         }
-        let generation = self.generation().value() as u16;
+        let generation = self.rules.generation;
         session.generation == generation || self.revalidate(number, generation)
     }
 
     /// [`Self::is_live`] without remembering.
     pub(super) fn would_live(&self, now: Time, session: &Session) -> bool {
-        let current = session.generation == self.generation().value() as u16;
-        !self.is_expired(now, session) && (current || self.allowed(session))
-    }
-
-    #[inline]
-    fn is_expired(&self, now: Time, session: &Session) -> bool {
-        let Some(transport) = session.transport() else {
-            return true;
-        };
-        let established =
-            transport == Transport::Tcp && session.tcp().state() == TcpState::Established;
-        now.since(session.last_seen()) >= self.policy.timeout(transport, established)
+        let current = session.generation == self.rules.generation;
+        !self.rules.is_expired(now, session) && (current || self.allowed(session))
     }
 
     #[cold]

@@ -35,11 +35,9 @@ impl Engine {
         probe: &Probe,
         tcp: &TcpSegment,
     ) -> Result<Inbound, Refusal> {
-        if let Some(transport) = probe.transport
-            && let Some(number) = self.find_inbound(probe)
-        {
+        if let Some(number) = self.find_inbound(probe) {
             if self.is_live(now, number) {
-                self.pass(now, number, transport, Side::Outside, tcp);
+                self.pass(now, number, Side::Outside, tcp);
                 return Ok(self.inbound_of(number));
             }
             self.remove_session(number);
@@ -77,7 +75,7 @@ impl Engine {
             session.uplink = self.uplink_of(mapping);
         }
         let number = self.create_session(now, session)?;
-        self.pass(now, number, transport, Side::Outside, tcp);
+        self.pass(now, number, Side::Outside, tcp);
         Ok(self.inbound_of(number))
     }
 

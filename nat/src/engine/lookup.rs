@@ -1,7 +1,5 @@
 //! Finding sessions and mappings by the keys of packets.
 
-use std::net::SocketAddrV4;
-
 use sekisho_types::VrfId;
 
 use super::Engine;
@@ -52,17 +50,18 @@ impl Engine {
     /// Brings the session of a probe close, once its index line has arrived.
     #[inline]
     pub fn prefetch(&self, probe: &Probe) {
-        // Never says yes, so that every candidate is prefetched.
-        self.index.find(probe.hash, |number| {
+        self.index.candidates(probe.hash, |number| {
             sekisho_mem::prefetch_write(&self.sessions[number]);
-            false
         });
     }
 
     #[inline]
     pub(super) fn probe_of_outbound(&self, vrf: VrfId, key: &FlowKey) -> Probe {
         let transport = Transport::of(key.protocol);
-        let (local, peer) = (Word::inside(vrf, key.src), peer_of(key.dst, transport));
+        let (local, peer) = (
+            Word::inside(vrf, key.src),
+            Word::peer(key.dst, key.protocol),
+        );
         let hash = self.key.hash(OUTBOUND, local.0, peer.0);
         Probe {
             local,
@@ -75,7 +74,7 @@ impl Engine {
     #[inline]
     pub(super) fn probe_of_inbound(&self, key: &FlowKey) -> Probe {
         let transport = Transport::of(key.protocol);
-        let (local, peer) = (Word::outside(key.dst), peer_of(key.src, transport));
+        let (local, peer) = (Word::outside(key.dst), Word::peer(key.src, key.protocol));
         Probe {
             local,
             peer,
@@ -176,9 +175,4 @@ impl Engine {
         self.key
             .hash(MAPPING_OUTSIDE, outside.0, transport.index() as u64)
     }
-}
-
-fn peer_of(tuple: SocketAddrV4, transport: Option<Transport>) -> Word {
-    // Without a transport there is no session to compare with.
-    Word::peer(tuple, transport.unwrap_or(Transport::Udp))
 }

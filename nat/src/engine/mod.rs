@@ -2,6 +2,7 @@
 
 mod age;
 mod errors;
+mod hit;
 mod inbound;
 mod lifecycle;
 mod lookup;
@@ -15,6 +16,8 @@ mod model;
 mod rows;
 #[cfg(test)]
 mod threads;
+#[cfg(test)]
+mod twins;
 
 use std::net::SocketAddrV4;
 use std::sync::Arc;
@@ -22,17 +25,18 @@ use std::sync::Arc;
 use sekisho_mem::{HugeSlice, MapError};
 use sekisho_types::{VrfId, WorkerId};
 
+pub use hit::Hit;
 pub use lookup::Probe;
 pub use show::{Cursor, SessionFilter, SessionView, Stats};
 
-use crate::key::{TcpSegment, Transport};
+use crate::key::TcpSegment;
 use crate::policy::{Generation, Policy};
 use crate::ports::Ports;
 use crate::refusal::Refusal;
 use crate::seed::{HashKey, Seed};
 use crate::session::{Mapping, Session, SessionId};
 use crate::table::{Index, Slab};
-use crate::tcp::{Effect, Side};
+use crate::tcp::Side;
 use crate::time::Time;
 
 /// What an engine is made for.
@@ -90,6 +94,8 @@ pub struct ErrorTarget {
 /// packet is the uplink whose address it is sent to.
 pub struct Engine {
     policy: Arc<Policy>,
+    /// Of the policy.
+    rules: hit::Rules,
     key: HashKey,
     sessions: Slab<Session>,
     index: Index,
@@ -120,6 +126,7 @@ impl Engine {
             sessions_by_vrf: HugeSlice::new(usize::from(u16::MAX) + 1)?,
             sweep: age::Sweep::new(policy.generation()),
             stats: Stats::default(),
+            rules: hit::Rules::of(&policy),
             key,
             policy,
         })
@@ -137,33 +144,14 @@ impl Engine {
     /// Policies of one engine share the [`crate::OutsideOwners`] of its first.
     pub fn set_policy(&mut self, policy: Arc<Policy>) -> Arc<Policy> {
         self.sweep.restart();
+        self.rules = hit::Rules::of(&policy);
         std::mem::replace(&mut self.policy, policy)
     }
 
     /// What every packet of a session does to it.
     #[inline]
-    fn pass(
-        &mut self,
-        now: Time,
-        number: u32,
-        transport: Transport,
-        from: Side,
-        segment: &TcpSegment,
-    ) {
-        let session = &mut self.sessions[number];
-        let mut fits = true;
-        if transport == Transport::Tcp {
-            let mut tcp = session.tcp();
-            fits = tcp.segment(from, segment) == Effect::Fits;
-            session.set_tcp(tcp);
-        }
-        let refreshes = match from {
-            Side::Inside => true,
-            Side::Outside => fits && self.policy.timers().inbound_refresh,
-        };
-        if refreshes {
-            session.last_seen = now.raw();
-        }
+    fn pass(&mut self, now: Time, number: u32, from: Side, segment: &TcpSegment) {
+        let fits = self.sessions[number].pass(now, from, segment, &self.rules);
         self.stats.tcp_ignored += u64::from(!fits);
     }
 

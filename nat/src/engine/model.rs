@@ -252,7 +252,7 @@ fn first_segment(from: Side, tcp: &TcpSegment) -> Tracker {
 }
 
 /// Variants of a policy: each differs from the others in what it allows.
-fn policy_input(variant: u8) -> PolicyInput {
+pub(super) fn policy_input(variant: u8) -> PolicyInput {
     let rule = |source: &str, target, filtering| SnatRule {
         source: source.parse().unwrap(),
         target,

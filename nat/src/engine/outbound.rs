@@ -56,12 +56,10 @@ impl Engine {
         tcp: &TcpSegment,
         egress: InterfaceId,
     ) -> Result<Outbound, Refusal> {
-        if let Some(transport) = probe.transport
-            && let Some(number) = self.find_outbound(probe)
-        {
+        if let Some(number) = self.find_outbound(probe) {
             let stale = self.sessions[number].left_by_another(egress);
             if !stale && self.is_live(now, number) {
-                self.pass(now, number, transport, Side::Inside, tcp);
+                self.pass(now, number, Side::Inside, tcp);
                 let session = &self.sessions[number];
                 return Ok(Outbound::Translated {
                     source: session.outside().tuple(),
@@ -110,7 +108,7 @@ impl Engine {
             Stateful::Forward(outside) => Session::new(inside, probe.peer, Word::outside(outside)),
         };
         let number = self.create_session(now, session)?;
-        self.pass(now, number, transport, Side::Inside, tcp);
+        self.pass(now, number, Side::Inside, tcp);
         Ok(Outbound::Translated {
             source: session.outside().tuple(),
             session: Some(SessionId(number)),

@@ -3,10 +3,10 @@
 //! An entry lives in one of two buckets; the second follows from the first and the tag, so entries
 //! move without a look at what they stand for. Keys are not stored: the caller compares.
 
-use sekisho_mem::{HugeSlice, MapError, prefetch_read, zeroable_struct};
+use sekisho_mem::{BUCKET_TAGS, HugeSlice, MapError, equal_tags, prefetch_read, zeroable_struct};
 
 /// Entries of a bucket.
-const SLOTS: usize = 10;
+const SLOTS: usize = BUCKET_TAGS;
 /// Buckets looked at before an insertion gives up.
 const SEARCH: usize = 128;
 
@@ -27,21 +27,32 @@ zeroable_struct! {
 const _: () = assert!(size_of::<Bucket>() == 64);
 
 impl Bucket {
+    #[inline]
     fn free_slot(&self) -> Option<usize> {
-        self.tags.iter().position(|&tag| tag == 0)
+        self.slots_of(0).next()
+    }
+
+    /// The slots with a tag.
+    #[inline]
+    fn slots_of(&self, tag: u16) -> impl Iterator<Item = usize> + use<> {
+        let mut equal = equal_tags(&self.tags, tag);
+        std::iter::from_fn(move || {
+            let slot = equal.trailing_zeros() as usize;
+            equal &= equal.wrapping_sub(1);
+            (slot < SLOTS).then_some(slot)
+        })
     }
 
     #[inline]
     fn find(&self, tag: u16, is: &mut impl FnMut(u32) -> bool) -> Option<u32> {
-        (0..SLOTS)
-            .find(|&slot| self.tags[slot] == tag && is(self.items[slot]))
+        self.slots_of(tag)
             .map(|slot| self.items[slot])
+            .find(|&item| is(item))
     }
 
     fn slot_of(&self, tag: u16, item: u32, guest: bool) -> Option<usize> {
-        (0..SLOTS).find(|&slot| {
-            self.tags[slot] == tag && self.items[slot] == item && self.is_guest(slot) == guest
-        })
+        self.slots_of(tag)
+            .find(|&slot| self.items[slot] == item && self.is_guest(slot) == guest)
     }
 
     const fn is_guest(&self, slot: usize) -> bool {
@@ -95,6 +106,22 @@ impl Index {
     #[inline]
     pub(crate) fn prefetch(&self, hash: u64) {
         prefetch_read(&self.buckets[self.first(hash)]);
+    }
+
+    /// Tells `each` the numbers that may be stored under `hash` in its first bucket. If there are
+    /// none, the line of its second bucket is asked for.
+    #[inline]
+    pub(crate) fn candidates(&self, hash: u64, mut each: impl FnMut(u32)) {
+        let (first, tag) = (self.first(hash), tag_of(hash));
+        let bucket = &self.buckets[first];
+        let mut none = true;
+        for slot in bucket.slots_of(tag) {
+            none = false;
+            each(bucket.items[slot]);
+        }
+        if none && bucket.away != 0 {
+            prefetch_read(&self.buckets[self.other(first, tag)]);
+        }
     }
 
     /// The first number stored under `hash` that `is` the one looked for. `is` may also be asked

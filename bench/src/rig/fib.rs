@@ -1,0 +1,151 @@
+//! Filling the forwarding tables as the control plane would.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::num::NonZeroU16;
+
+use anyhow::{Context, Result};
+use sekisho_fib::{Adjacency, Leaf, Link, NextHop, PathListId, PathMember, Writer};
+use sekisho_gateway::control::plan::Plan;
+use sekisho_gateway::snapshot::Snapshot;
+use sekisho_types::{InterfaceId, Ipv4Prefix, MacAddr, Prefix, SegmentId, VrfId};
+
+use super::flows::Flows;
+use super::world::{UPLINKS, router};
+
+/// What the configuration says by itself: connected and local routes, pools.
+pub(super) fn configured(writer: &mut Writer, plan: &Plan) -> Result<()> {
+    use sekisho_routing::{InterfaceKey, StaticTarget};
+    for (index, tenant) in plan.snapshot.tenants.iter().enumerate() {
+        if tenant.is_some() {
+            writer.add_vrf(VrfId::new(index as u16))?;
+        }
+    }
+    for route in &plan.connected {
+        let link = match route.interface.key {
+            InterfaceKey::Uplink(id) => Link::Interface(id),
+            InterfaceKey::Segment(id) => Link::Segment(id),
+        };
+        writer.insert(route.vrf, route.prefix, Leaf::Connected(link))?;
+    }
+    for route in &plan.local {
+        writer.insert(route.vrf, host(route.address), Leaf::Local)?;
+    }
+    for route in &plan.nat {
+        writer.insert(route.vrf, route.prefix, Leaf::Nat)?;
+    }
+    for route in &plan.statics {
+        let leaf = match route.target {
+            StaticTarget::LookupVrf(vrf) => Leaf::LookupVrf(vrf),
+            StaticTarget::Discard | StaticTarget::NextHops(_) => Leaf::Discard,
+        };
+        writer.insert(route.vrf, route.prefix, leaf)?;
+    }
+    Ok(())
+}
+
+fn host(address: IpAddr) -> Prefix {
+    match address {
+        IpAddr::V4(address) => Prefix::V4(Ipv4Prefix::host(address)),
+        IpAddr::V6(address) => Prefix::V6(sekisho_types::Ipv6Prefix::host(address)),
+    }
+}
+
+/// The VTEPs on the fabric.
+pub(super) fn vteps(writer: &mut Writer, snapshot: &Snapshot, flows: &Flows) -> Result<()> {
+    for number in 0..flows.vteps {
+        let [_, b, c, d] = number.to_be_bytes();
+        let mac = MacAddr::new([2, 0xee, 0, b, c, d]);
+        let address = Flows::vtep(number).into();
+        let adjacency = ethernet(snapshot, InterfaceId::new(0), address, mac)?;
+        let id = writer.create_adjacency(&adjacency)?;
+        writer.set_host(VrfId::PROVIDER, address, id)?;
+    }
+    Ok(())
+}
+
+/// The routers behind the uplinks, and the path list of each alone and of all together.
+pub(super) fn routers(writer: &mut Writer, snapshot: &Snapshot) -> Result<Vec<PathListId>> {
+    let mut members = Vec::new();
+    let mut next_hops = Vec::new();
+    let mut lists = Vec::new();
+    for uplink in 0..UPLINKS {
+        let id = InterfaceId::new(uplink + 1);
+        let address = IpAddr::V4(router(uplink));
+        let mac = MacAddr::new([2, 0xdd, 0, 0, 0, uplink as u8]);
+        let adjacency = writer.create_adjacency(&ethernet(snapshot, id, address, mac)?)?;
+        writer.set_host(VrfId::PROVIDER, address, adjacency)?;
+        members.push(PathMember {
+            adjacency,
+            weight: NonZeroU16::MIN,
+        });
+        next_hops.push(NextHop {
+            address,
+            link: Some(Link::Interface(id)),
+            weight: NonZeroU16::MIN,
+        });
+        lists.push(list(
+            writer,
+            &next_hops[usize::from(uplink)..],
+            &members[usize::from(uplink)..],
+        )?);
+    }
+    lists.push(list(writer, &next_hops, &members)?);
+    Ok(lists)
+}
+
+fn list(writer: &mut Writer, next_hops: &[NextHop], members: &[PathMember]) -> Result<PathListId> {
+    let list = writer.acquire_path_list(next_hops)?;
+    writer.resolve_path_list(list.id, members)?;
+    Ok(list.id)
+}
+
+fn ethernet(
+    snapshot: &Snapshot,
+    interface: InterfaceId,
+    next_hop: IpAddr,
+    destination: MacAddr,
+) -> Result<Adjacency> {
+    let uplink = snapshot.uplink(interface).context("an uplink")?;
+    Ok(Adjacency::Ethernet {
+        port: uplink.port,
+        interface,
+        mtu: uplink.mtu,
+        source: uplink.mac,
+        destination,
+        next_hop,
+    })
+}
+
+/// The virtual machines of all tenants.
+pub(super) fn endpoints(writer: &mut Writer, snapshot: &Snapshot, flows: &Flows) -> Result<()> {
+    for number in 0..flows.hosts {
+        let host = flows.host(number);
+        let id = SegmentId::new(host.tenant as u16);
+        let segment = snapshot.segment(id).context("a segment")?;
+        let adjacency = Adjacency::Tunnel {
+            segment: id,
+            vni: segment.vni,
+            vtep: Flows::vtep(host.vtep).into(),
+            mtu: segment.mtu,
+            inner_source: segment.mac,
+            inner_destination: host.mac,
+        };
+        let adjacency = writer.create_adjacency(&adjacency)?;
+        writer.set_host(segment.vrf, host.address.into(), adjacency)?;
+    }
+    Ok(())
+}
+
+/// Puts `prefixes` into the provider VRF, spread over the routers.
+pub(super) fn routes(
+    writer: &mut Writer,
+    lists: &[PathListId],
+    prefixes: impl Iterator<Item = (Ipv4Addr, u8)>,
+) -> Result<()> {
+    for (number, (address, length)) in prefixes.enumerate() {
+        let leaf = Leaf::PathList(lists[number % usize::from(UPLINKS)]);
+        let prefix = Prefix::V4(Ipv4Prefix::new(address, length)?);
+        writer.insert(VrfId::PROVIDER, prefix, leaf)?;
+    }
+    Ok(())
+}

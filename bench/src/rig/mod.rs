@@ -1,0 +1,48 @@
+//! A gateway in memory: the real worker, real tables and policy, ports that are rings.
+
+mod drive;
+mod fib;
+mod flows;
+mod frames;
+mod world;
+
+pub(crate) use drive::Clocks;
+pub(crate) use flows::{Flows, Mix};
+pub(crate) use frames::Segment;
+pub(crate) use world::{Service, Shape, World};
+
+use std::sync::OnceLock;
+
+use anyhow::{Context, Result, anyhow};
+use sekisho_dpdk::{Eal, EalOptions};
+
+/// Octets of DPDK's memory, in MiB: packets only, tables have their own.
+const MEMORY_MIB: u32 = 256;
+
+/// EAL, started once for the process, with one worker on the CPU to measure on.
+pub(crate) fn eal(cpu: u16) -> Result<&'static Eal> {
+    static EAL: OnceLock<std::result::Result<Eal, String>> = OnceLock::new();
+    EAL.get_or_init(|| {
+        let prefix = format!("sekisho-bench-{}", std::process::id());
+        let options = EalOptions {
+            memory_mib: MEMORY_MIB,
+            workers: vec![cpu],
+            ..EalOptions::new(&prefix)
+        };
+        Eal::init(&options).map_err(|error| error.to_string())
+    })
+    .as_ref()
+    .map_err(|error| anyhow!("{error}"))
+}
+
+/// Runs `work` on the CPU to measure on and hands out its result.
+pub(crate) fn on_worker<T: Send + 'static>(
+    cpu: u16,
+    work: impl FnOnce(&Eal) -> Result<T> + Send + 'static,
+) -> Result<T> {
+    let eal = eal(cpu)?;
+    let lcore = *eal.workers().first().context("EAL has no worker")?;
+    eal.launch(lcore, move || work(eal))?
+        .join()
+        .map_err(|_| anyhow!("the measuring thread panicked"))?
+}

@@ -1,0 +1,366 @@
+//! The gateway that is measured.
+
+use std::fmt::Write as _;
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::sync::Arc;
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail, ensure};
+use sekisho_dpdk::{
+    Burst, Driver, Eal, Mempool, MempoolOptions, Port, PortHandle, PortOptions, RxQueue,
+};
+use sekisho_fib::{Capacity, PathListId, Tables, Writer};
+use sekisho_gateway::control::plan::{Plan, Planner, PortFacts};
+use sekisho_gateway::counters::WorkerCounters;
+use sekisho_gateway::drops::DropReason;
+use sekisho_gateway::worker::handover::Handover;
+use sekisho_gateway::worker::link::{ControlEnd, HostEnd, worker_links};
+use sekisho_gateway::worker::{Parts, Worker};
+use sekisho_mgmt::config::{self, Document};
+use sekisho_nat::{Engine, EngineConfig, OutsideOwners, Seed, Steering};
+use sekisho_types::{MacAddr, VrfId, WorkerId};
+
+use super::drive::Drive;
+use super::fib;
+use super::flows::Flows;
+use super::frames::{Direction, FrameWriter, Segment};
+
+/// Uplinks with a router each.
+pub(crate) const UPLINKS: u16 = 4;
+pub(super) const FABRIC_MAC: MacAddr = MacAddr::new([2, 0xfa, 0, 0, 0, 0]);
+pub(super) const UNDERLAY: Ipv4Addr = Ipv4Addr::new(10, 1, 0, 1);
+
+pub(super) const fn uplink_mac(uplink: u16) -> MacAddr {
+    MacAddr::new([2, 0xfa, 0, 0, 1, uplink as u8])
+}
+
+pub(super) const fn segment_mac(tenant: u32) -> MacAddr {
+    let [_, _, c, d] = tenant.to_be_bytes();
+    MacAddr::new([2, 0xfb, 0, 0, c, d])
+}
+
+pub(super) const fn vni(tenant: u32) -> u32 {
+    5000 + tenant
+}
+
+/// The router behind an uplink.
+pub(super) const fn router(uplink: u16) -> Ipv4Addr {
+    Ipv4Addr::new(198, 51, 100, uplink as u8 * 2)
+}
+
+/// What becomes of tenants' packets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Service {
+    /// SNAT to a pool.
+    Snat,
+    /// Routed as they are.
+    Routed,
+    /// A floating IP for each virtual machine.
+    Floating,
+}
+
+/// What to build.
+#[derive(Clone, Debug)]
+pub(crate) struct Shape {
+    pub(crate) flows: Flows,
+    pub(crate) service: Service,
+    /// NAT sessions there is room for.
+    pub(crate) max_sessions: u32,
+}
+
+/// The first address of the pool.
+const POOL: Ipv4Addr = Ipv4Addr::new(203, 0, 0, 0);
+/// The first floating IP.
+const FLOATING: u32 = 0xcb10_0000;
+/// Buffers in all: the full mix keeps thousands on their way.
+const BUFFERS: u32 = (1 << 15) - 1;
+
+/// A gateway with its surroundings.
+pub(crate) struct World {
+    pub(crate) worker: Worker,
+    pub(crate) pool: Mempool,
+    /// What the worker sent, by port.
+    pub(crate) sent: Vec<RxQueue>,
+    pub(crate) counters: Arc<WorkerCounters>,
+    pub(crate) writer: Writer,
+    pub(crate) tables: Arc<Tables>,
+    pub(crate) plan: Plan,
+    pub(crate) control: ControlEnd,
+    /// The path list of each router alone, then of all.
+    pub(crate) lists: Vec<PathListId>,
+    pub(crate) frames: FrameWriter,
+    pub(crate) shape: Shape,
+    /// Outside address and port of each flow.
+    pub(crate) outside: Vec<(Ipv4Addr, u16)>,
+    _host: HostEnd,
+    _handles: Vec<PortHandle>,
+}
+
+impl World {
+    /// Builds everything, without sessions.
+    pub(crate) fn new(eal: &Eal, shape: &Shape) -> Result<Self> {
+        let mut options = MempoolOptions::new("bench", BUFFERS);
+        options.cache = 512;
+        let pool = Mempool::new(eal, &options)?;
+        let names = std::iter::once("fabric".to_owned())
+            .chain((0..UPLINKS).map(|uplink| format!("up{uplink}")));
+        let (mut handles, mut sent, mut tx, mut facts) = (vec![], vec![], vec![], vec![]);
+        for (index, name) in names.enumerate() {
+            let Port {
+                handle,
+                rx,
+                tx: queues,
+            } = Port::attach(eal, &name, &PortOptions::new(Driver::Ring), &pool)?;
+            handles.push(handle);
+            sent.extend(rx);
+            tx.extend(queues);
+            facts.push(PortFacts {
+                name: name.parse()?,
+                mac: match index.checked_sub(1) {
+                    None => FABRIC_MAC,
+                    Some(uplink) => uplink_mac(uplink as u16),
+                },
+            });
+        }
+        let seed = Seed::new(rand::random());
+        let owners = Arc::new(OutsideOwners::new(1 << 17)?);
+        let mut planner = Planner::new(facts, 1, Steering::new(seed, 1), owners);
+        let document = Document {
+            name: "bench.toml".to_owned(),
+            text: configuration(shape)?,
+        };
+        let loaded = match config::parse(vec![document]) {
+            Ok(loaded) => loaded,
+            Err(errors) => bail!("{errors}"),
+        };
+        let plan = planner.plan(&loaded.config, 1)?;
+        let (tables, mut writer) = Tables::new(1, Capacity::default())?;
+        fib::configured(&mut writer, &plan)?;
+        fib::vteps(&mut writer, &plan.snapshot, &shape.flows)?;
+        fib::endpoints(&mut writer, &plan.snapshot, &shape.flows)?;
+        let lists = fib::routers(&mut writer, &plan.snapshot)?;
+        if let Some(&all) = lists.last() {
+            writer.insert(
+                VrfId::PROVIDER,
+                "0.0.0.0/0".parse()?,
+                sekisho_fib::Leaf::PathList(all),
+            )?;
+        }
+        let (end, control, host) = worker_links();
+        let counters = Arc::new(WorkerCounters::default());
+        let id = WorkerId::new(0);
+        let engine = EngineConfig {
+            worker: id,
+            max_sessions: shape.max_sessions,
+            seed,
+        };
+        let worker = Worker::new(Parts {
+            id,
+            rx: Vec::new(),
+            tx,
+            pool: pool.clone(),
+            reader: tables.reader(id)?,
+            nat: Engine::new(engine, Arc::clone(&plan.snapshot.nat))?,
+            snapshot: Arc::clone(&plan.snapshot),
+            end,
+            handover: Handover::mesh(1).pop().context("one worker")?,
+            counters: Arc::clone(&counters),
+            seed: rand::random(),
+            epoch: Instant::now(),
+            adaptive_idle: false,
+        });
+        Ok(Self {
+            worker,
+            pool,
+            sent,
+            counters,
+            writer,
+            tables,
+            plan,
+            control,
+            lists,
+            frames: FrameWriter::new(),
+            shape: shape.clone(),
+            outside: Vec::new(),
+            _host: host,
+            _handles: handles,
+        })
+    }
+
+    /// Opens every flow, as its two ends would, and notes what each became outside.
+    pub(crate) fn open_flows(&mut self) -> Result<()> {
+        let count = self.shape.flows.count;
+        self.outside = vec![(Ipv4Addr::UNSPECIFIED, 0); count as usize];
+        let mut frame = [0; FrameWriter::MAX];
+        let mut first = 0;
+        while first < count {
+            let burst = first..count.min(first + Burst::CAPACITY as u32);
+            self.exchange(burst.clone(), Direction::Out, Segment::SYN, &mut frame)?;
+            if self.shape.flows.tcp {
+                let tcp = |&number: &u32| self.shape.flows.flow(number).tcp;
+                let some = burst.clone().any(|number| tcp(&number));
+                if some {
+                    self.exchange(burst.clone(), Direction::Back, Segment::SYN_ACK, &mut frame)?;
+                    self.exchange(burst.clone(), Direction::Out, Segment::ACK, &mut frame)?;
+                }
+            }
+            first = burst.end;
+        }
+        Ok(())
+    }
+
+    /// Sends one packet of each flow of a burst, and reads what comes out.
+    fn exchange(
+        &mut self,
+        numbers: std::ops::Range<u32>,
+        direction: Direction,
+        segment: Segment,
+        frame: &mut [u8; FrameWriter::MAX],
+    ) -> Result<()> {
+        let mut burst = Burst::new();
+        ensure!(
+            self.pool.alloc_bulk(&mut burst, numbers.len()),
+            "no buffers left"
+        );
+        for (number, mbuf) in numbers.clone().zip(burst.iter_mut()) {
+            let flow = self.shape.flows.flow(number);
+            let length = match direction {
+                Direction::Out => self.frames.out(frame, &flow, segment),
+                Direction::Back => {
+                    let (address, port) = self.outside[number as usize];
+                    let outside = SocketAddrV4::new(address, port);
+                    self.frames.back(frame, &flow, outside, segment)
+                }
+            };
+            mbuf.append(length)
+                .context("a buffer is too small")?
+                .copy_from_slice(&frame[..length]);
+        }
+        let port = match direction {
+            Direction::Out => 0,
+            Direction::Back => 1,
+        };
+        self.worker.begin_turn(0);
+        self.worker.feed(&mut burst, port);
+        self.worker.flush();
+        let mut seen = 0;
+        for queue in &mut self.sent {
+            while queue.receive(&mut burst) > 0 {
+                seen += burst.len();
+                if direction == Direction::Out {
+                    note(&self.shape.flows, &numbers, &burst, &mut self.outside)?;
+                }
+                burst.clear();
+            }
+        }
+        ensure!(
+            seen == numbers.len(),
+            "{} of {} packets of new flows were not forwarded: {}",
+            numbers.len() - seen,
+            numbers.len(),
+            self.drops()
+        );
+        Ok(())
+    }
+
+    /// What was dropped, by reason.
+    pub(crate) fn drops(&self) -> String {
+        let mut text = String::new();
+        for &reason in DropReason::ALL {
+            let count = self.counters.drops(reason);
+            if count > 0 {
+                let _ = write!(text, "{} {count} ", reason.label());
+            }
+        }
+        text
+    }
+
+    /// A run of packets through the worker.
+    pub(crate) fn drive(&mut self) -> Drive<'_> {
+        Drive::new(self)
+    }
+}
+
+/// Finds out which flow each packet that left belongs to, and what its source became.
+fn note(
+    flows: &Flows,
+    numbers: &std::ops::Range<u32>,
+    burst: &Burst,
+    outside: &mut [(Ipv4Addr, u16)],
+) -> Result<()> {
+    // Packets of one burst leave by several ports, in order on each: found by their destination,
+    // and, where several flows have one, by order.
+    for mbuf in burst.iter() {
+        let ip = mbuf.data().get(14..42).context("a packet left short")?;
+        let peer = Ipv4Addr::new(ip[16], ip[17], ip[18], ip[19]);
+        let number = numbers.clone().find(|&number| {
+            flows.flow(number).peer == peer && {
+                let (_, port) = outside[number as usize];
+                port == 0 || flows.tcp
+            }
+        });
+        let number = number.context("a packet left that nobody sent")?;
+        let source = Ipv4Addr::new(ip[12], ip[13], ip[14], ip[15]);
+        outside[number as usize] = (source, u16::from_be_bytes([ip[20], ip[21]]));
+    }
+    Ok(())
+}
+
+/// The configuration, as somebody would write it.
+fn configuration(shape: &Shape) -> Result<String> {
+    let mut text = String::from("[underlay]\naddress = \"10.1.0.1\"\n\n");
+    let ports = std::iter::once(("fabric".to_owned(), "10.1.0.1/16".to_owned()));
+    let uplinks = (0..UPLINKS).map(|uplink| {
+        let address = Ipv4Addr::from(u32::from(router(uplink)) + 1);
+        (format!("up{uplink}"), format!("{address}/31"))
+    });
+    for (name, address) in ports.chain(uplinks) {
+        write!(
+            text,
+            "[[port]]\nname = \"{name}\"\nkind = \"af_packet\"\ninterface = \"{name}\"\nmtu = 1600\n\n\
+             [[uplink]]\nname = \"{name}\"\nport = \"{name}\"\naddresses = [\"{address}\"]\n\n"
+        )?;
+    }
+    if shape.service == Service::Snat {
+        write!(
+            text,
+            "[[nat-pool]]\nname = \"public\"\naddresses = [\"{POOL}/22\"]\n\n"
+        )?;
+    }
+    let vteps: Vec<String> = (0..shape.flows.vteps)
+        .map(|number| format!("\"{}\"", Flows::vtep(number)))
+        .collect();
+    let vteps = vteps.join(", ");
+    for tenant in 0..shape.flows.tenants {
+        write!(
+            text,
+            "[[tenant]]\nname = \"t{tenant:05}\"\n\n[[tenant.segment]]\nname = \"s{tenant:05}\"\n\
+             vni = {}\ngateway = \"172.16.0.1/14\"\nmac = \"{}\"\nmtu = 1500\nvteps = [{vteps}]\n",
+            vni(tenant),
+            segment_mac(tenant)
+        )?;
+        if shape.service == Service::Routed {
+            text.push_str("advertise = true\n");
+        }
+        text.push_str("\n[[tenant.route]]\nprefix = \"0.0.0.0/0\"\nvrf = \"provider\"\n\n");
+        if shape.service == Service::Snat {
+            text.push_str("[[tenant.snat]]\nsource = \"172.16.0.0/14\"\npool = \"public\"\n\n");
+        }
+        if shape.service == Service::Floating {
+            for number in (tenant..shape.flows.hosts).step_by(shape.flows.tenants as usize) {
+                write!(
+                    text,
+                    "[[tenant.floating-ip]]\noutside = \"{}\"\ninside = \"{}\"\n\n",
+                    floating(number),
+                    shape.flows.host(number).address
+                )?;
+            }
+        }
+    }
+    Ok(text)
+}
+
+/// The floating IP of a virtual machine.
+pub(crate) fn floating(host: u32) -> Ipv4Addr {
+    Ipv4Addr::from(FLOATING + host)
+}

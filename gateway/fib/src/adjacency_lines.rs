@@ -1,0 +1,134 @@
+//! The adjacencies as readers see them: one cache line each, at the adjacency's own number.
+//!
+//! A reader gets all of the old content or all of the new, from one line and without a second look.
+//! For this the writer changes no line that a reader may be reading. A replacement is written to a
+//! spare line first and the adjacency's line says where, by one store. When every worker has passed
+//! a burst boundary nobody reads the adjacency's own line any more: the content moves there, one
+//! store says so, and after the next boundary the spare line is free.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use sekisho_mem::{HugeSlice, prefetch_read};
+
+use crate::rewrite::{FIELD_WORDS, Fields, STATE_MASK};
+use crate::{AdjacencyId, FibError};
+
+sekisho_mem::zeroable_struct! {
+    /// One adjacency: its state in the low half of the first word, then [`Fields`].
+    #[repr(align(64))]
+    struct Line {
+        words: [AtomicU64; 8],
+    }
+}
+
+const _: () = assert!(size_of::<Line>() == 64 && align_of::<Line>() == 64);
+const _: () = assert!(FIELD_WORDS <= 8);
+
+/// There is no such adjacency.
+const ABSENT: u32 = 0;
+/// The content is in the line itself.
+const HERE: u32 = 1;
+/// The content is in spare line `state - SPARE`.
+const SPARE: u32 = 2;
+
+impl Line {
+    #[inline]
+    fn fields(&self, head: u64) -> Fields {
+        let word = |at: usize| self.words[at].load(Ordering::Relaxed);
+        Fields::from_words([head, word(1), word(2), word(3), word(4), word(5)])
+    }
+
+    fn write(&self, fields: &Fields) {
+        let [head, rest @ ..] = fields.words();
+        for (word, value) in self.words[1..].iter().zip(rest) {
+            word.store(value, Ordering::Relaxed);
+        }
+        self.words[0].store(head | u64::from(HERE), Ordering::Release);
+    }
+}
+
+/// The adjacencies as readers see them.
+pub(crate) struct AdjacencyLines {
+    lines: HugeSlice<Line>,
+    spares: HugeSlice<Line>,
+}
+
+impl AdjacencyLines {
+    pub(crate) fn new(adjacencies: u32, spares: u32) -> Result<Self, FibError> {
+        Ok(Self {
+            lines: HugeSlice::new(adjacencies as usize)?,
+            spares: HugeSlice::new(spares as usize)?,
+        })
+    }
+
+    /// What the number stands for now.
+    #[inline]
+    pub(crate) fn get(&self, id: AdjacencyId) -> Option<Fields> {
+        let line = self.lines.get(id.index())?;
+        // Acquire: what the state names is complete before the state is stored.
+        let head = line.words[0].load(Ordering::Acquire);
+        if (head & STATE_MASK) as u32 == HERE {
+            Some(line.fields(head))
+        } else {
+            self.elsewhere(head)
+        }
+    }
+
+    #[cold]
+    fn elsewhere(&self, head: u64) -> Option<Fields> {
+        let spare = ((head & STATE_MASK) as usize).checked_sub(SPARE as usize)?;
+        let line = self.spares.get(spare)?;
+        Some(line.fields(line.words[0].load(Ordering::Relaxed)))
+    }
+
+    /// Brings the adjacency's line close.
+    #[inline]
+    pub(crate) fn prefetch(&self, id: AdjacencyId) {
+        if let Some(line) = self.lines.get(id.index()) {
+            prefetch_read(line);
+        }
+    }
+
+    /// Writes an adjacency no reader can reach. Only the writer does, here and below.
+    pub(crate) fn create(&self, id: AdjacencyId, fields: &Fields) {
+        self.lines[id.index()].write(fields);
+    }
+
+    /// Writes a spare line no adjacency names.
+    pub(crate) fn fill(&self, spare: u32, fields: &Fields) {
+        self.spares[spare as usize].write(fields);
+    }
+
+    /// Leads readers of `id` to a filled spare line.
+    pub(crate) fn divert(&self, id: AdjacencyId, spare: u32) {
+        self.lines[id.index()].words[0].store((spare + SPARE).into(), Ordering::Release);
+    }
+
+    /// Moves the content of the spare line that `id` names into its own line, which no reader has
+    /// read since it names the spare one.
+    pub(crate) fn settle(&self, id: AdjacencyId, spare: u32) {
+        let line = &self.spares[spare as usize];
+        let fields = line.fields(line.words[0].load(Ordering::Relaxed));
+        self.lines[id.index()].write(&fields);
+    }
+
+    /// Forgets an adjacency no reader can reach any more.
+    pub(crate) fn remove(&self, id: AdjacencyId) {
+        self.lines[id.index()].words[0].store(ABSENT.into(), Ordering::Release);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Adjacency;
+
+    #[test]
+    fn a_number_without_an_adjacency_and_one_beyond_the_table_name_nothing() {
+        let lines = AdjacencyLines::new(1, 1).unwrap();
+        assert_eq!(lines.get(AdjacencyId::new(0)), None);
+        assert_eq!(lines.get(AdjacencyId::new(1)), None);
+        lines.create(AdjacencyId::new(0), &Adjacency::Drop.encode());
+        assert!(lines.get(AdjacencyId::new(0)).is_some());
+    }
+}
