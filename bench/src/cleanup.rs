@@ -8,7 +8,7 @@ use sekisho_tests::lab;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use crate::hugepages;
+use crate::borrowed;
 
 /// Sees to it that Ctrl-C, the like, and a panic (which aborts a release build) leave nothing
 /// behind.
@@ -33,8 +33,8 @@ pub(crate) fn prepare() -> Result<()> {
     Ok(())
 }
 
-/// Stops what runs in our namespaces, removes them, and gives huge pages back.
+/// Stops what runs in our namespaces, removes them, and gives back what the machine lent.
 fn clean_up() {
     lab::remove_own();
-    hugepages::give_back();
+    borrowed::give_back();
 }

@@ -6,14 +6,12 @@
 
 use std::fmt;
 use std::fs;
-use std::sync::Mutex;
+
+use crate::borrowed;
 
 const RESERVED: &str = "/proc/sys/vm/nr_hugepages";
 
-/// What to write back at the end; `None` when nothing was changed.
-static BEFORE: Mutex<Option<u64>> = Mutex::new(None);
-
-/// The huge pages of a run; gives back what it reserved when dropped.
+/// The huge pages of a run.
 #[derive(Debug)]
 pub(crate) struct HugePages {
     state: State,
@@ -44,15 +42,13 @@ impl HugePages {
 }
 
 fn borrow(wanted: u64, kib: u64) -> State {
-    if let Err(error) = fs::write(RESERVED, wanted.to_string()) {
-        let reason = format!("{RESERVED} cannot be written: {error}");
+    if let Err(error) = borrowed::set(RESERVED, &wanted.to_string()) {
+        let reason = format!("{error:#}");
         return State::None { reason };
     }
-    *lock() = Some(0);
     // The kernel reserves what it finds and tells no error.
     match Memory::read().total {
         0 => {
-            give_back();
             let reason = "the kernel found no free memory in one piece".to_owned();
             State::None { reason }
         }
@@ -60,25 +56,10 @@ fn borrow(wanted: u64, kib: u64) -> State {
     }
 }
 
-/// Gives back what was reserved. What other processes still use stays theirs until they end.
-pub(crate) fn give_back() {
-    if let Some(before) = lock().take()
-        && let Err(error) = fs::write(RESERVED, before.to_string())
-    {
-        eprintln!("huge pages cannot be given back: {error}; write {before} to {RESERVED} by hand");
-    }
-}
-
-fn lock() -> std::sync::MutexGuard<'static, Option<u64>> {
-    BEFORE
-        .lock()
-        .unwrap_or_else(std::sync::PoisonError::into_inner)
-}
-
-impl Drop for HugePages {
-    fn drop(&mut self) {
-        give_back();
-    }
+/// MiB of huge pages that nobody uses.
+pub(crate) fn free_mib() -> u64 {
+    let memory = Memory::read();
+    memory.free * memory.kib / 1024
 }
 
 impl fmt::Display for HugePages {

@@ -10,6 +10,7 @@
 
 #![forbid(unsafe_code)]
 
+mod borrowed;
 mod cleanup;
 mod comparators;
 mod hugepages;
@@ -55,6 +56,7 @@ fn run(options: &Options) -> Result<()> {
         return Ok(());
     }
     cleanup::prepare()?;
+    let _lent = borrowed::Guard;
     let huge_pages = HugePages::reserve(options.huge_pages());
     let machine = Machine::look(options, &huge_pages);
     println!("{machine}");

@@ -51,7 +51,7 @@ impl Options {
 
     /// How many huge pages of 2 MiB a run asks the machine for, if it has none.
     pub(crate) fn huge_pages(&self) -> u64 {
-        if self.quick { 512 } else { 1024 }
+        if self.quick { 640 } else { 1536 }
     }
 
     /// The order of flows, in words.

@@ -2,7 +2,7 @@
 
 use anyhow::{Result, bail};
 
-use crate::comparators::{COMPARATORS, Comparator};
+use crate::comparators::{COMPARATORS, Comparator, MEMIF};
 use crate::options::Options;
 use crate::rows::{ROWS, Row};
 
@@ -62,7 +62,7 @@ impl Selected {
     /// The programs of ours it runs, which then have to be built.
     pub(crate) fn programs(&self) -> &'static [&'static str] {
         match self.name {
-            "memif" => &["sekishod", "sekisho"],
+            MEMIF => &["sekishod", "sekisho"],
             _ => &[],
         }
     }

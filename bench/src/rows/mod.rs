@@ -1,9 +1,11 @@
 //! The rows: one file each.
 
+mod memif;
 mod translate;
 
 use anyhow::Result;
 
+use crate::comparators::MEMIF;
 use crate::options::Options;
 use crate::report::Report;
 
@@ -16,7 +18,13 @@ pub(crate) struct Row {
 }
 
 /// All rows, in the order of the table.
-pub(crate) const ROWS: &[Row] = &[Row {
-    name: "vxlan-snat-ecmp4",
-    run: translate::run,
-}];
+pub(crate) const ROWS: &[Row] = &[
+    Row {
+        name: "vxlan-snat-ecmp4",
+        run: translate::run,
+    },
+    Row {
+        name: MEMIF,
+        run: memif::run,
+    },
+];
