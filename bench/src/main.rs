@@ -28,6 +28,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use clap::Parser;
 
+use self::comparators::socket_sender;
 use self::hugepages::HugePages;
 use self::machine::Machine;
 use self::options::Options;
@@ -45,6 +46,9 @@ fn main() -> ExitCode {
 }
 
 fn run(options: &Options) -> Result<()> {
+    if let (Some(capture), Some(interface)) = (&options.send, &options.into) {
+        return socket_sender::run(capture, interface);
+    }
     let selected = selection::selected(options)?;
     if options.list {
         selected.iter().for_each(|row| println!("{row}"));

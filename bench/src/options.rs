@@ -38,6 +38,12 @@ pub(crate) struct Options {
     /// The CPU to measure on
     #[arg(long, default_value_t = 1)]
     pub(crate) cpu: u16,
+    /// Send this capture into an interface instead of measuring
+    #[arg(long, hide = true, value_name = "FILE", requires = "into")]
+    pub(crate) send: Option<PathBuf>,
+    /// The interface that `--send` sends into
+    #[arg(long, hide = true, value_name = "INTERFACE")]
+    pub(crate) into: Option<String>,
     /// Print which programs the rows need beside this one
     #[arg(long, hide = true)]
     pub(crate) programs: bool,

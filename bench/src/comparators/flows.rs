@@ -96,6 +96,11 @@ impl Player {
         self.files.len() as u16
     }
 
+    /// The first of them.
+    pub(crate) fn first(&self) -> &Path {
+        self.files.first().map_or(Path::new(""), PathBuf::as_path)
+    }
+
     /// The port that plays them from memory without end, and drops what it is given.
     pub(crate) fn port(&self) -> String {
         let file = |file: &PathBuf| format!(",rx_pcap={}", file.display());
@@ -252,6 +257,18 @@ fn pcap_header() -> [u8; 24] {
     header
 }
 
+/// The frames of such a capture.
+pub(crate) fn records(capture: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut rest = capture.get(pcap_header().len()..).unwrap_or_default();
+    std::iter::from_fn(move || {
+        let (header, after) = rest.split_first_chunk::<16>()?;
+        let length = u32::from_le_bytes([header[8], header[9], header[10], header[11]]);
+        let (frame, after) = after.split_at_checked(length as usize)?;
+        rest = after;
+        Some(frame)
+    })
+}
+
 fn record(out: &mut impl Write, frame: &[u8]) -> std::io::Result<()> {
     let length = (frame.len() as u32).to_le_bytes();
     out.write_all(&[0; 8])?;
@@ -323,9 +340,10 @@ mod tests {
         };
         let file = std::env::temp_dir().join(format!("sekisho-flows-{}.pcap", std::process::id()));
         capture.write(&file, 1).unwrap();
-        let length = std::fs::metadata(&file).unwrap().len() as usize;
+        let bytes = std::fs::read(&file).unwrap();
         std::fs::remove_file(&file).unwrap();
-        let frames = (capture.len() - 1) * (16 + PLAIN) + 16 + 60;
-        assert_eq!(length, 24 + frames);
+        let lengths: Vec<usize> = records(&bytes).map(<[u8]>::len).collect();
+        assert_eq!(lengths.len(), capture.len());
+        assert_eq!((lengths[0], lengths[1]), (60, PLAIN));
     }
 }

@@ -14,7 +14,7 @@ const CLOCKS: Metric = Metric::LoopClocksPerPacket;
 /// Plain IPv4 over one route.
 pub(super) fn forward(options: &Options, report: &mut Report) -> Result<()> {
     let kernel = Kernel::new(options.cpu)?;
-    let _sending = kernel.send(&capture(Frames::Plain, 1000, options), options)?;
+    let _sending = kernel.send(&capture(Frames::Plain, 1000, options))?;
     let samples = kernel.measure(options.repetitions())?;
     let params = [("routes", 1.into())];
     report.add(super::IP4_FORWARD, &params, CLOCKS, &samples, Some(WHO));
@@ -25,7 +25,7 @@ pub(super) fn forward(options: &Options, report: &mut Report) -> Result<()> {
 pub(super) fn tunnel(options: &Options, report: &mut Report) -> Result<()> {
     let kernel = Kernel::new(options.cpu)?;
     kernel.add_tunnel()?;
-    let _sending = kernel.send(&capture(Frames::Tunnelled, 1000, options), options)?;
+    let _sending = kernel.send(&capture(Frames::Tunnelled, 1000, options))?;
     let samples = kernel.measure(options.repetitions())?;
     report.add(super::VXLAN_FORWARD, &[], CLOCKS, &samples, Some(WHO));
     Ok(())
@@ -42,7 +42,7 @@ pub(super) fn translate(options: &Options, report: &mut Report) -> Result<()> {
             (super::OUT, Frames::Tunnelled),
             (super::BACK, Frames::Answers),
         ] {
-            let _sending = kernel.send(&capture(frames, sessions, options), options)?;
+            let _sending = kernel.send(&capture(frames, sessions, options))?;
             kernel.wait_sessions(sessions)?;
             let samples = kernel.measure(options.repetitions())?;
             report.add(bench, &params, CLOCKS, &samples, Some(WHO));

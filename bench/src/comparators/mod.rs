@@ -9,6 +9,7 @@ mod kernel;
 mod l2;
 mod linux;
 mod ovs;
+pub(crate) mod socket_sender;
 pub(crate) mod testpmd;
 pub(crate) mod tools;
 

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::{Result, anyhow};
 use plotters::coord::Shift;
-use plotters::element::{DashedPathElement, DynElement, ErrorBarOrientV};
+use plotters::element::{DashedPathElement, DynElement};
 use plotters::prelude::*;
 
 use super::series::{Kind, Point, Series};
@@ -17,7 +17,7 @@ const LINE_HEIGHT: u32 = 24;
 const FONT: &str = "sans-serif";
 
 /// Colours that people who see fewer of them tell apart too (after Okabe and Ito).
-const COLOURS: [RGBColor; 7] = [
+const COLOURS: [RGBColor; 10] = [
     RGBColor(0, 114, 178),
     RGBColor(213, 94, 0),
     RGBColor(0, 158, 115),
@@ -25,6 +25,9 @@ const COLOURS: [RGBColor; 7] = [
     RGBColor(230, 159, 0),
     RGBColor(86, 180, 233),
     RGBColor(90, 90, 90),
+    RGBColor(140, 86, 75),
+    RGBColor(117, 79, 178),
+    RGBColor(0, 0, 0),
 ];
 
 /// A plot: its file, its parameter, its titles.
@@ -55,7 +58,8 @@ impl Plot {
     fn chart<'a>(&self, area: &Canvas<'a>, series: &[Series]) -> Drawn<'a> {
         let points = || series.iter().flat_map(|line| &line.points);
         let (left, right) = around(points().map(|point| (point.x, point.x)), 1.6);
-        let (low, high) = around(points().map(|point| (point.min, point.max)), 1.3);
+        let (low, high) = around(points().map(|point| (point.min, point.max)), 1.2);
+        let low = round_below(low);
         let mut chart = ChartBuilder::on(area)
             .caption(self.title, (FONT, 24))
             .margin(12)
@@ -70,9 +74,11 @@ impl Plot {
             .axis_desc_style((FONT, 18))
             .label_style((FONT, 15))
             .x_label_formatter(&|x| short(*x))
-            .y_label_formatter(&|y| short(*y))
+            .y_label_formatter(&|y| tick(*y))
+            // Enough for every digit of a decade; most stay without a label.
+            .y_labels(100)
             .light_line_style(RGBColor(240, 240, 240))
-            .bold_line_style(RGBColor(205, 205, 205))
+            .bold_line_style(RGBColor(222, 222, 222))
             .draw()?;
         for (number, line) in series.iter().enumerate() {
             let colour = colour(number);
@@ -83,7 +89,15 @@ impl Plot {
             } else {
                 chart.draw_series(LineSeries::new(medians.clone(), stroke))?;
             }
-            chart.draw_series(line.points.iter().map(|point| spread(point, colour)))?;
+            chart.draw_series(line.points.iter().map(|point| {
+                PathElement::new([(point.x, point.min), (point.x, point.max)], stroke)
+            }))?;
+            for end in [|point: &Point| point.min, |point: &Point| point.max] {
+                chart.draw_series(line.points.iter().map(|point| {
+                    EmptyElement::at((point.x, end(point)))
+                        + PathElement::new([(-6, 0), (6, 0)], stroke)
+                }))?;
+            }
             chart.draw_series(medians.map(|place| marker(line.kind, place, colour)))?;
         }
         Ok(())
@@ -121,10 +135,28 @@ fn around(spans: impl Iterator<Item = (f64, f64)>, room: f64) -> (f64, f64) {
     (least.min(most) / room, most * room)
 }
 
-/// The least and the most as an error bar.
-fn spread(point: &Point, colour: RGBColor) -> ErrorBar<f64, f64, ErrorBarOrientV<f64, f64>> {
-    let style = colour.stroke_width(2);
-    ErrorBar::new_vertical(point.x, point.min, point.median, point.max, style, 14)
+/// A little less than 1 or 5 times a power of ten: the grid begins at full decades only.
+fn round_below(value: f64) -> f64 {
+    let decade = 10_f64.powf(value.log10().floor());
+    let start = if value < 5.0 * decade {
+        decade
+    } else {
+        5.0 * decade
+    };
+    start * 0.999
+}
+
+/// The label of a line of the grid: only those of 1, 2 and 5 have one.
+fn tick(value: f64) -> String {
+    let digit = value / 10_f64.powf((value.log10() + 1e-9).floor());
+    let labelled = [1.0, 2.0, 5.0]
+        .iter()
+        .any(|place| (digit - place).abs() < 0.01);
+    if labelled {
+        short(value)
+    } else {
+        String::new()
+    }
 }
 
 /// A dot for us, a triangle for a comparator, a cross for a reference.
@@ -202,6 +234,14 @@ mod tests {
     fn a_single_figure_can_be_drawn() {
         let (low, high) = around([(5.0, 5.0)].into_iter(), 2.0);
         assert_eq!((low, high), (2.5, 10.0));
+    }
+
+    #[test]
+    fn a_vertical_axis_begins_below_its_least_figure() {
+        let starts = [55.0, 150.0, 480.0, 700.0].map(|value| round_below(value).round());
+        assert_eq!(starts, [50.0, 100.0, 100.0, 500.0]);
+        let ticks = [100.0, 200.0, 300.0, 1000.0, 9000.0].map(tick);
+        assert_eq!(ticks, ["100", "200", "", "1000", ""]);
     }
 
     #[test]
