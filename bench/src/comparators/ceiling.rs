@@ -1,11 +1,10 @@
 //! What shared memory between two processes carries at most: `dpdk-testpmd` sends, another one
 //! sends everything back as it is.
 
-use std::thread;
 use std::time::Duration;
 
-use anyhow::Result;
-use sekisho_tests::lab::Lab;
+use anyhow::{Result, ensure};
+use sekisho_tests::lab::{Lab, Process, wait_until};
 
 use super::flows::{Capture, Frames, Player};
 use super::testpmd::{self, Testpmd};
@@ -31,17 +30,22 @@ pub(super) fn run(options: &Options, report: &mut Report) -> Result<()> {
     let cpu = testpmd::other_cpu(options.cpu)?;
     let mut sender = Testpmd::sender(&player, port, cpu, options).start(&host)?;
     testpmd::wait_received(&mut sender, 1)?;
-    let rates = rates(&sender, options.repetitions());
+    let rates = rates(&sender, options.repetitions())?;
     let metric = Metric::RatePerSecond;
     report.add(super::MEMIF, &[], metric, &rates, Some("testpmd"));
     Ok(())
 }
 
 /// What comes back to a sender in each of the next seconds.
-pub(crate) fn rates(sender: &sekisho_tests::lab::Process, repetitions: usize) -> Vec<f64> {
-    let before = testpmd::rates(&sender.log(), 1).len();
+pub(crate) fn rates(sender: &Process, repetitions: usize) -> Result<Vec<f64>> {
     // The first of them began before.
-    thread::sleep(Duration::from_secs(repetitions as u64 + 2));
-    let rates = testpmd::rates(&sender.log(), 1).split_off(before + 1);
-    rates.into_iter().take(repetitions).collect()
+    let before = testpmd::rates(&sender.log(), 1).len() + 1;
+    // It tells them every second; a busy machine makes it late.
+    let patience = Duration::from_secs(10 + 4 * repetitions as u64);
+    wait_until(patience, "the sender has told its rates", || {
+        let mut rates = testpmd::rates(&sender.log(), 1);
+        ensure!(rates.len() >= before + repetitions, "{rates:?}");
+        rates.truncate(before + repetitions);
+        Ok(rates.split_off(before))
+    })
 }

@@ -8,8 +8,8 @@ use std::net::Ipv4Addr;
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
-use sekisho_tests::lab::{Lab, Sekishod};
+use anyhow::{Context, Result, ensure};
+use sekisho_tests::lab::{Lab, Sekishod, sum_of_keys};
 
 use crate::comparators::flows::{
     Capture, Frames, GATEWAY_MAC, Player, SEGMENT_MAC, UNDERLAY, VNI, VTEP,
@@ -62,7 +62,15 @@ fn measure(options: &Options, sessions: u32) -> Result<Vec<f64>> {
     let drops = || sekishod.cli("show drops").unwrap_or_default();
     testpmd::wait_received(&mut sender, 1).with_context(drops)?;
     thread::sleep(Duration::from_secs(2 + u64::from(sessions) / 250_000));
-    Ok(ceiling::rates(&sender, options.repetitions()))
+    let rates = ceiling::rates(&sender, options.repetitions())?;
+    let live = sum_of_keys(&sekishod.cli_json("show workers")?, "sessions");
+    let expected = u64::from(sessions - sessions / 50);
+    ensure!(
+        live >= expected,
+        "only {live} sessions are live:\n{}",
+        drops()
+    );
+    Ok(rates)
 }
 
 fn config(socket: &str, cpu: u16, sessions: u32) -> String {
