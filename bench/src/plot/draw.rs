@@ -73,11 +73,12 @@ impl Plot {
             .y_desc("clocks per packet (logarithmic)")
             .axis_desc_style((FONT, 18))
             .label_style((FONT, 15))
-            .x_label_formatter(&|x| short(*x))
+            .x_label_formatter(&|x| tick(*x))
             .y_label_formatter(&|y| tick(*y))
             // Enough for every digit of a decade; most stay without a label.
+            .x_labels(100)
             .y_labels(100)
-            .light_line_style(RGBColor(240, 240, 240))
+            .max_light_lines(0)
             .bold_line_style(RGBColor(222, 222, 222))
             .draw()?;
         for (number, line) in series.iter().enumerate() {

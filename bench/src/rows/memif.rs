@@ -5,11 +5,10 @@
 //! it who the neighbours are.
 
 use std::net::Ipv4Addr;
-use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use sekisho_tests::lab::{Lab, Sekishod, sum_of_keys};
+use sekisho_tests::lab::{Lab, Sekishod, sum_of_keys, wait_until};
 
 use crate::comparators::flows::{
     Capture, Frames, GATEWAY_MAC, Player, SEGMENT_MAC, UNDERLAY, VNI, VTEP,
@@ -27,6 +26,9 @@ const NEXT_HOPS: [Ipv4Addr; 4] = [
     Ipv4Addr::new(198, 51, 100, 13),
     Ipv4Addr::new(198, 51, 100, 14),
 ];
+
+/// For the first packet of every session.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Measures it, where there is a sender.
 pub(crate) fn run(options: &Options, report: &mut Report) -> Result<()> {
@@ -61,16 +63,14 @@ fn measure(options: &Options, sessions: u32) -> Result<Vec<f64>> {
     let mut sender = Testpmd::sender(&player, port, cpu, options).start(&gateway)?;
     let drops = || sekishod.cli("show drops").unwrap_or_default();
     testpmd::wait_received(&mut sender, 1).with_context(drops)?;
-    thread::sleep(Duration::from_secs(2 + u64::from(sessions) / 250_000));
-    let rates = ceiling::rates(&sender, options.repetitions())?;
-    let live = sum_of_keys(&sekishod.cli_json("show workers")?, "sessions");
-    let expected = u64::from(sessions - sessions / 50);
-    ensure!(
-        live >= expected,
-        "only {live} sessions are live:\n{}",
-        drops()
-    );
-    Ok(rates)
+    wait_until(PATIENCE, "the sessions are there", || {
+        let live = sum_of_keys(&sekishod.cli_json("show workers")?, "sessions");
+        let expected = u64::from(sessions - sessions / 50);
+        ensure!(live >= expected, "{live} of {sessions}");
+        Ok(())
+    })
+    .with_context(drops)?;
+    ceiling::rates(&sender, options.repetitions())
 }
 
 fn config(socket: &str, cpu: u16, sessions: u32) -> String {

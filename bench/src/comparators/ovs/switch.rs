@@ -20,6 +20,8 @@ const PACKAGE: &str = "openvswitch-switch-dpdk";
 const QUEUES: u16 = 2;
 const MEMORY_MIB: u64 = 400;
 const START: Duration = Duration::from_secs(30);
+/// For the first packet of every session.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A switch whose one port is shared memory with a sender.
 ///
@@ -34,6 +36,7 @@ pub(super) struct Switch {
     environment: String,
     dir: PathBuf,
     cpu: u16,
+    service: Service,
     /// Ended before the laboratory.
     processes: Vec<Process>,
 }
@@ -77,6 +80,7 @@ impl Switch {
             host,
             environment,
             cpu: options.cpu,
+            service,
             processes: Vec::new(),
             dir: dir.clone(),
         };
@@ -101,7 +105,12 @@ impl Switch {
                  --unixctl={place}/control"
             ),
         )?;
-        switch.add_bridges()?;
+        if let Err(error) = switch.add_bridges() {
+            let log = switch.processes.last().map(Process::log);
+            let log = log.unwrap_or_default();
+            let last: Vec<&str> = log.lines().rev().take(3).collect();
+            return Err(error.context(format!("ovs-vswitchd said last: {}", last.join(" | "))));
+        }
         switch.add_flows(service)?;
         Ok(switch)
     }
@@ -110,7 +119,8 @@ impl Switch {
         let memory = if hugepages::free_mib() > MEMORY_MIB + 100 {
             "--in-memory --single-file-segments".to_owned()
         } else {
-            format!("--no-huge --no-shconf -m {MEMORY_MIB}")
+            // Otherwise it adds `--in-memory`, which is not to be had without huge pages.
+            format!("--no-huge --legacy-mem --no-shconf -m {MEMORY_MIB}")
         };
         self.vsctl("--no-wait init")?;
         self.vsctl(&format!(
@@ -177,8 +187,9 @@ impl Switch {
         let cpu = testpmd::other_cpu(self.cpu)?;
         let mut sender = Testpmd::sender(&player, port, cpu, options).start(&self.host)?;
         testpmd::wait_received(&mut sender, 1)?;
-        // Every flow has been seen once after these, at the slowest that was ever measured.
-        thread::sleep(Duration::from_secs(2 + u64::from(capture.flows) / 250_000));
+        if self.service == Service::Translation {
+            self.wait_sessions(capture.flows)?;
+        }
         let seconds = testpmd::rates(&sender.log(), 1).len();
         let mut clocks = Vec::new();
         for _ in 0..options.repetitions() {
@@ -192,6 +203,16 @@ impl Switch {
         }
         let rates = testpmd::rates(&sender.log(), 1).split_off(seconds);
         Ok(Figures { clocks, rates })
+    }
+
+    /// Waits until nearly so many connections are tracked.
+    fn wait_sessions(&self, sessions: u32) -> Result<()> {
+        wait_until(PATIENCE, "the connections are tracked", || {
+            let stats = self.control("dpctl/ct-stats-show")?;
+            let total = parse_total(&stats).with_context(|| stats.clone())?;
+            ensure!(total >= sessions - sessions / 50, "{total} of {sessions}");
+            Ok(())
+        })
     }
 
     fn memif(&self) -> PathBuf {
@@ -233,6 +254,12 @@ fn parse_clocks(stats: &str) -> Option<f64> {
     rest.split_whitespace().next()?.parse().ok()
 }
 
+/// How many connections are tracked.
+fn parse_total(stats: &str) -> Option<u32> {
+    let rest = stats.split("Total:").nth(1)?;
+    rest.split_whitespace().next()?.parse().ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -248,5 +275,7 @@ main thread:
 ";
         assert_eq!(parse_clocks(stats), Some(7107.14));
         assert_eq!(parse_clocks("main thread:"), None);
+        let stats = "Connections Stats:\n    Total: 1000\n  UDP: 1000\n";
+        assert_eq!(parse_total(stats), Some(1000));
     }
 }
