@@ -7,15 +7,24 @@ use clap::Parser;
 use crate::rig::Mix;
 
 /// Benchmarks of the gateway.
-#[derive(Debug, Parser)]
+#[derive(Clone, Debug, Parser)]
 #[command(name = "cargo xtask bench", bin_name = "cargo xtask bench")]
 pub(crate) struct Options {
     /// Rows to run; all of them by default
     #[arg(value_name = "NAME")]
     pub(crate) names: Vec<String>,
+    /// List the rows and what each measures
+    #[arg(long)]
+    pub(crate) list: bool,
     /// Write the results to this file as JSON
     #[arg(long, value_name = "FILE")]
     pub(crate) json: Option<PathBuf>,
+    /// Write the results to this file as a Markdown table
+    #[arg(long, value_name = "FILE")]
+    pub(crate) markdown: Option<PathBuf>,
+    /// Where the plots are drawn
+    #[arg(long, value_name = "FOLDER", default_value = "bench/out")]
+    pub(crate) plots: PathBuf,
     /// Smaller tables and fewer repetitions: to see that it works, not to quote
     #[arg(long)]
     pub(crate) quick: bool,
@@ -37,6 +46,15 @@ pub(crate) struct Options {
     /// The CPU to measure on
     #[arg(long, default_value_t = 1)]
     pub(crate) cpu: u16,
+    /// Send this capture into an interface instead of measuring
+    #[arg(long, hide = true, value_name = "FILE", requires = "into")]
+    pub(crate) send: Option<PathBuf>,
+    /// The interface that `--send` sends into
+    #[arg(long, hide = true, value_name = "INTERFACE")]
+    pub(crate) into: Option<String>,
+    /// Print which programs the rows need beside this one
+    #[arg(long, hide = true)]
+    pub(crate) programs: bool,
 }
 
 impl Options {
@@ -60,5 +78,19 @@ impl Options {
     /// How often each figure is measured: the median of these is reported.
     pub(crate) fn repetitions(&self) -> usize {
         if self.quick { 3 } else { 7 }
+    }
+
+    /// How many huge pages of 2 MiB a run asks the machine for, if it has none.
+    pub(crate) fn huge_pages(&self) -> u64 {
+        if self.quick { 640 } else { 1536 }
+    }
+
+    /// The order of flows, in words.
+    pub(crate) fn flow_order(&self) -> &'static str {
+        if self.sequential {
+            "sequential"
+        } else {
+            "uniformly random"
+        }
     }
 }

@@ -10,8 +10,10 @@ use std::thread;
 use nix::sched::{CpuSet, sched_getaffinity};
 use nix::unistd::Pid;
 use sekisho_dpdk_sys as sys;
+use sekisho_types::PciAddress;
 
 use crate::lcore::{Lcore, lcore_id};
+use crate::pci::{self, PciError};
 use crate::{error_text, last_error};
 
 /// How EAL gets its memory.
@@ -55,18 +57,21 @@ pub struct EalOptions {
     pub huge_pages: HugePages,
     /// The CPU each worker is pinned to; several may share one.
     pub workers: Vec<u16>,
+    /// The PCI devices that may become ports. No other is looked at.
+    pub pci: Vec<PciAddress>,
     /// What DPDK tells on the standard error output.
     pub log_level: LogLevel,
 }
 
 impl EalOptions {
-    /// 256 MiB, no workers, warnings logged.
+    /// 256 MiB, no workers, no PCI devices, warnings logged.
     pub fn new(file_prefix: &str) -> Self {
         Self {
             file_prefix: file_prefix.to_owned(),
             memory_mib: 256,
             huge_pages: HugePages::Auto,
             workers: Vec::new(),
+            pci: Vec::new(),
             log_level: LogLevel::Warning,
         }
     }
@@ -116,6 +121,9 @@ pub enum EalError {
         /// Pages of 2 MiB that hold what is asked for.
         pages: u32,
     },
+    /// A PCI device cannot be used.
+    #[error(transparent)]
+    Pci(#[from] PciError),
     /// DPDK refused.
     #[error("DPDK's EAL does not start: {0}; its reason is on the standard error output")]
     Refused(String),
@@ -133,6 +141,7 @@ pub struct Eal(Arc<Running>);
 struct Running {
     workers: Vec<Lcore>,
     huge_pages: bool,
+    pci: Vec<PciAddress>,
     /// Held while devices come and go and while a worker is launched.
     control: Mutex<()>,
 }
@@ -140,7 +149,8 @@ struct Running {
 static STARTED: AtomicBool = AtomicBool::new(false);
 
 impl Eal {
-    /// Starts EAL. PCI devices are not probed, and nothing is left in the file system.
+    /// Starts EAL. No PCI device is probed but those of [`EalOptions::pci`], which must be bound to
+    /// a driver that leaves them to DPDK; and nothing is left in the file system.
     ///
     /// EAL pins the thread that starts it, so that is one of its own: the caller's affinity, and
     /// that of the threads it makes later, stays as it was.
@@ -148,6 +158,9 @@ impl Eal {
         let allowed = allowed_cpus()?;
         options.check(&allowed)?;
         let huge_pages = options.choose_pages()?;
+        for &address in &options.pci {
+            pci::check(address, huge_pages)?;
+        }
         if STARTED.swap(true, Ordering::AcqRel) {
             return Err(EalError::StartedBefore);
         }
@@ -162,6 +175,7 @@ impl Eal {
         Ok(Self(Arc::new(Running {
             workers: options.workers.iter().enumerate().map(lcore).collect(),
             huge_pages,
+            pci: options.pci.clone(),
             control: Mutex::new(()),
         })))
     }
@@ -174,6 +188,11 @@ impl Eal {
     /// Whether its memory is huge pages.
     pub fn has_huge_pages(&self) -> bool {
         self.0.huge_pages
+    }
+
+    /// Whether it was told of a PCI device.
+    pub(crate) fn allows(&self, address: PciAddress) -> bool {
+        self.0.pci.contains(&address)
     }
 
     /// Ticks per second of [`rdtsc`](crate::rdtsc).
@@ -261,9 +280,7 @@ impl EalOptions {
         let level = self.log_level as u32;
         let mut arguments: Vec<String> = [
             "sekisho",
-            "--no-pci",
             "--no-telemetry",
-            "--iova-mode=va",
             "--main-lcore=0",
             &format!("--lcores={lcores}"),
             &format!("--file-prefix={}", self.file_prefix),
@@ -271,13 +288,24 @@ impl EalOptions {
         ]
         .map(str::to_owned)
         .into();
-        // By its own measure a TAP fails without secondary processes and traffic classes, which it
-        // has no use for here; what matters is told by its answers.
-        arguments.push(if self.log_level > LogLevel::Notice {
-            format!("--log-level=*:{level}")
+        if self.pci.is_empty() {
+            arguments.extend(["--no-pci", "--iova-mode=va"].map(str::to_owned));
         } else {
-            format!("--log-level=pmd.net.tap:{}", LogLevel::Critical as u32)
-        });
+            // An allow-list: all others are left alone. Devices without an IOMMU need physical
+            // addresses, which EAL sees for itself.
+            let allow = |address: &PciAddress| format!("--allow={address}");
+            arguments.extend(self.pci.iter().map(allow));
+        }
+        // By its own measure a TAP fails without secondary processes and traffic classes, which it
+        // has no use for here, and a memif warns; what matters is told by their answers.
+        if self.log_level > LogLevel::Notice {
+            arguments.push(format!("--log-level=*:{level}"));
+        } else {
+            let quiet = [("tap", LogLevel::Critical), ("memif", LogLevel::Error)];
+            let quiet = quiet
+                .map(|(driver, level)| format!("--log-level=pmd.net.{driver}:{}", level as u32));
+            arguments.extend(quiet);
+        }
         arguments.extend(["-m".to_owned(), self.memory_mib.to_string()]);
         // Both leave no runtime files behind; in 22.11 they exclude each other.
         let pages: &[&str] = if huge_pages {
@@ -401,6 +429,18 @@ mod tests {
             "{arguments:?}"
         );
         assert!(arguments.contains(&"--no-pci".to_owned()));
+    }
+
+    #[test]
+    fn only_the_pci_devices_that_are_named_are_looked_at() {
+        let named = EalOptions {
+            pci: vec!["0000:00:05.0".parse().unwrap()],
+            ..options(&[])
+        };
+        let arguments = named.arguments(true, &[0]);
+        let about_pci = |argument: &&String| argument.contains("pci") || argument.contains("allow");
+        let about_pci: Vec<&String> = arguments.iter().filter(about_pci).collect();
+        assert_eq!(about_pci, ["--allow=0000:00:05.0"]);
     }
 
     #[test]

@@ -30,8 +30,10 @@
 //!
 //! # Limitations
 //!
-//! - Ports are `net_tap`, `net_af_packet`, `net_ring` and `net_null`; PCI devices are never probed.
-//! - Neither receive nor transmit offloads are asked of a port.
+//! - Ports are `net_tap`, `net_af_packet`, `net_af_xdp`, `net_memif`, `net_ring`, `net_null`, and
+//!   NICs by their PCI address. PCI devices are named when EAL starts; no other is ever probed.
+//! - Neither receive nor transmit offloads are asked of a port. A NIC hashes flows over its queues
+//!   if it can ([`PortHandle::lacks_rss`]); 1024 descriptors, or what comes nearest.
 //! - EAL can start once in a process's life, also after it was cleaned up; and it calls
 //!   `rte_panic`, which aborts, when the system has no more file descriptors or threads to give.
 //! - `net_tap` of DPDK 22.11 carries at most 4 queue pairs and an MTU of 1504; it raises a
@@ -41,7 +43,14 @@
 //!   cuts off what is longer than the frame size that the MTU gave. It does not count what the
 //!   kernel dropped for want of ring space. Frames that the kernel itself sends on the interface
 //!   are received too. What is sent first after the interface was down leaves with the next burst.
-//! - A TAP or packet port changes the MTU and state of its kernel interface and, for an existing
+//! - `net_af_xdp` reads an interface only if that has as many queues as the port, takes an MTU of
+//!   at most 3438, buffers of at most a page, and memory in one piece, which an EAL with physical
+//!   addresses (PCI devices without an IOMMU) may not have.
+//! - `net_memif` trusts the other end: who may open the socket can crash the process. When the
+//!   other end goes, the driver takes the memory away without waiting for whoever polls just then;
+//!   it looks first whether the other end is there, so that takes a badly timed preemption. A
+//!   client connects while it is attached, and not again.
+//! - A TAP, packet or XDP port changes the MTU and state of its kernel interface and, for an existing
 //!   interface, leaves them so.
 
 mod burst;
@@ -49,6 +58,7 @@ mod eal;
 mod lcore;
 mod mbuf;
 mod mempool;
+mod pci;
 mod port;
 mod tsc;
 
@@ -57,8 +67,10 @@ pub use eal::{Eal, EalError, EalOptions, HugePages, LogLevel, allowed_cpus, vers
 pub use lcore::{LaunchError, Lcore, LcoreHandle, LcorePanic, lcore_id};
 pub use mbuf::{LinearizeError, Mbuf};
 pub use mempool::{Mempool, MempoolError, MempoolOptions};
+pub use pci::{PciError, numa_node};
 pub use port::{
-    CloseError, Driver, Port, PortError, PortHandle, PortOptions, PortStats, RxQueue, TxQueue,
+    CloseError, Driver, Memif, MemifRole, Port, PortError, PortHandle, PortLink, PortOptions,
+    PortStats, RxQueue, TxQueue,
 };
 pub use tsc::rdtsc;
 

@@ -182,6 +182,12 @@ impl Mempool {
         true
     }
 
+    /// Whether all buffers lie in one piece of memory.
+    pub(crate) fn is_contiguous(&self) -> bool {
+        // SAFETY: a live pool.
+        unsafe { sys::sekisho_mempool_pieces(self.0.raw.as_ptr()) == 1 }
+    }
+
     pub(crate) fn as_ptr(&self) -> *mut sys::rte_mempool {
         self.0.raw.as_ptr()
     }

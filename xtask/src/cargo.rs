@@ -9,7 +9,7 @@ use anyhow::{Context, Result, ensure};
 /// # Errors
 /// When they do not compile.
 pub(crate) fn build() -> Result<()> {
-    cargo(&["build", "--workspace", "--bins"])
+    run(&["build", "--workspace", "--bins"])
 }
 
 /// Runs the tests of the whole workspace; the black-box tests find the programs built before.
@@ -23,15 +23,23 @@ pub(crate) fn test(long: bool, filter: Option<&str>) -> Result<()> {
         arguments.extend(["--features", "sekisho-tests/long"]);
     }
     arguments.extend(filter);
-    cargo(&arguments)
+    run(&arguments)
 }
 
-fn cargo(arguments: &[&str]) -> Result<()> {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let status = Command::new(cargo)
+/// Runs cargo.
+///
+/// # Errors
+/// When it fails.
+pub(crate) fn run(arguments: &[&str]) -> Result<()> {
+    let status = command()
         .args(arguments)
         .status()
         .context("cannot run cargo")?;
     ensure!(status.success(), "`cargo {}` failed", arguments.join(" "));
     Ok(())
+}
+
+/// The cargo that runs us.
+pub(crate) fn command() -> Command {
+    Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
 }

@@ -1,4 +1,4 @@
-//! Workflows: `cargo xtask demo | test | clean`.
+//! Workflows: `cargo xtask demo | test | bench | clean`.
 //!
 //! # Limitations
 //!
@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+mod bench;
 mod cargo;
 mod demo;
 mod narrator;
@@ -47,6 +48,13 @@ enum Workflow {
         /// Only tests whose name holds this
         filter: Option<String>,
     },
+    /// Measure the gateway beside others, built for release; `bench --help` tells the options
+    #[command(disable_help_flag = true)]
+    Bench {
+        /// What sekisho-bench is told
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
     /// Remove what `demo --keep` left standing
     Clean,
 }
@@ -66,6 +74,7 @@ fn run(workflow: &Workflow) -> Result<()> {
     match workflow {
         Workflow::Demo { check, keep } => demo::run(*check, *keep),
         Workflow::Test { long, filter } => cargo::test(*long, filter.as_deref()),
+        Workflow::Bench { arguments } => bench::run(arguments),
         Workflow::Clean => {
             lab::remove_kept();
             Ok(())

@@ -7,8 +7,10 @@ use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use sekisho_dpdk::{Burst, rdtsc};
 
+use super::flows::Mix;
 use super::frames::FrameWriter;
 use super::world::World;
+use crate::options::Options;
 
 /// Writes the frame of a number into a buffer and gives its length.
 pub(crate) type Generator<'a> = &'a mut dyn FnMut(u32, &mut [u8; FrameWriter::MAX]) -> usize;
@@ -39,24 +41,39 @@ pub(crate) struct Drive<'a> {
     pub(crate) repetitions: usize,
     /// Packets of a repetition.
     pub(crate) packets: usize,
+    /// Whether they are to be forwarded; else all are to be dropped.
+    pub(crate) forwarded: bool,
+    /// Who runs a burst; by default the worker.
+    pub(crate) pipeline: fn(&mut World, &mut Burst, u16),
+    /// How far the worker's clock goes on with each burst; by default as the real one does.
+    pub(crate) step_ns: Option<u64>,
 }
 
+/// Packets on their way at once in the full mix: 8192 of them take 2.5 MB.
+const AHEAD: usize = 128;
+
 impl<'a> Drive<'a> {
-    pub(super) fn new(world: &'a mut World) -> Self {
+    pub(super) fn new(world: &'a mut World, options: &Options, mix: Mix) -> Self {
         let numbers = world.shape.flows.count;
         Self {
             world,
             port: 0,
             numbers,
-            burst: 64,
-            ahead: 1,
-            sequential: false,
-            repetitions: 7,
-            packets: 1 << 20,
+            burst: options.burst.into(),
+            ahead: match mix {
+                Mix::Hot => 1,
+                Mix::Full => AHEAD,
+            },
+            sequential: options.sequential,
+            repetitions: options.repetitions(),
+            packets: if options.quick { 1 << 18 } else { 1 << 20 },
+            forwarded: true,
+            pipeline: |world, burst, port| world.worker.feed(burst, port),
+            step_ns: None,
         }
     }
 
-    /// Runs and times; every packet must leave.
+    /// Runs and times; every packet must leave, or none if they are to be dropped.
     pub(crate) fn run(&mut self, generate: Generator<'_>) -> Result<Clocks> {
         let mut clocks = Clocks::default();
         let mut random = SmallRng::from_os_rng();
@@ -68,9 +85,7 @@ impl<'a> Drive<'a> {
         for repetition in 0..=self.repetitions {
             let rounds = self.packets.div_ceil(self.burst * self.ahead);
             let packets = (rounds * self.burst * self.ahead) as f64;
-            let before = self.world.counters.transmitted.get();
-            let mut typical: Vec<u64> = Vec::with_capacity(rounds * self.ahead);
-            let (mut pipeline, start) = (0, rdtsc());
+            let (mut pipeline, mut left, start) = (0, 0, rdtsc());
             for _ in 0..rounds {
                 for burst in &mut bursts {
                     ensure!(
@@ -79,8 +94,9 @@ impl<'a> Drive<'a> {
                     );
                     for mbuf in burst.iter_mut() {
                         let number = if self.sequential {
+                            let number = next;
                             next = if next + 1 < self.numbers { next + 1 } else { 0 };
-                            next
+                            number
                         } else {
                             random.random_range(0..self.numbers)
                         };
@@ -91,38 +107,34 @@ impl<'a> Drive<'a> {
                     }
                 }
                 for burst in &mut bursts {
-                    let now = epoch.elapsed().as_nanos() as u64;
+                    let now = match self.step_ns {
+                        Some(step) => {
+                            self.world.now_ns += step;
+                            self.world.now_ns
+                        }
+                        None => epoch.elapsed().as_nanos() as u64,
+                    };
                     self.world.worker.begin_turn(now);
                     let fed = rdtsc();
-                    self.world.worker.feed(burst, self.port);
-                    let spent = rdtsc() - fed;
-                    typical.push(spent);
-                    pipeline += spent;
+                    (self.pipeline)(self.world, burst, self.port);
+                    pipeline += rdtsc() - fed;
+                    burst.clear();
                     self.world.worker.end_turn();
                     for queue in &mut self.world.sent {
-                        if queue.receive(burst) > 0 {
-                            burst.clear();
-                        }
+                        left += queue.receive(burst);
+                        burst.clear();
                     }
                 }
             }
             let whole = rdtsc() - start;
-            if let Some(clocks) = self.world.worker.stage_clocks() {
-                for (stage, clocks) in clocks.medians() {
-                    eprintln!("    {stage:?} {:.1}", f64::from(clocks) / self.burst as f64);
-                }
-            }
-            let left = (self.world.counters.transmitted.get() - before) as f64;
+            let expected = if self.forwarded { packets } else { 0.0 };
             ensure!(
-                left == packets,
-                "{left} of {packets} packets were forwarded; dropped: {}",
+                left as f64 == expected,
+                "{left} of {packets} packets were forwarded, which should have been {expected}; \
+                 dropped: {}",
                 self.world.drops()
             );
-            typical.sort_unstable();
-            eprintln!(
-                "typical {:.1}",
-                typical[typical.len() / 2] as f64 / self.burst as f64
-            );
+            self.world.tell_stages(self.burst);
             if repetition > 0 {
                 clocks.pipeline.push(pipeline as f64 / packets);
                 clocks.whole.push(whole as f64 / packets);

@@ -137,7 +137,7 @@ pub(super) fn endpoints(writer: &mut Writer, snapshot: &Snapshot, flows: &Flows)
 }
 
 /// Puts `prefixes` into the provider VRF, spread over the routers.
-pub(super) fn routes(
+pub(crate) fn routes(
     writer: &mut Writer,
     lists: &[PathListId],
     prefixes: impl Iterator<Item = (Ipv4Addr, u8)>,

@@ -35,6 +35,8 @@ pub(crate) struct Flows {
     pub(crate) hosts: u32,
     /// Every second flow is TCP.
     pub(crate) tcp: bool,
+    /// Every flow is.
+    pub(crate) all_tcp: bool,
 }
 
 /// One flow as its virtual machine sees it.
@@ -78,6 +80,7 @@ impl Flows {
             vteps: 64,
             hosts: (count / 256).max(64).max(tenants),
             tcp: mix == Mix::Full,
+            all_tcp: false,
         }
     }
 
@@ -100,7 +103,7 @@ impl Flows {
             sport: (FIRST_PORT + number / self.hosts) as u16,
             peer: Ipv4Addr::from(FIRST_PEER + spread % PEERS),
             dport: 443,
-            tcp: self.tcp && spread & 1 == 1,
+            tcp: self.tcp && (self.all_tcp || spread & 1 == 1),
         }
     }
 

@@ -37,6 +37,8 @@ impl Segment {
     pub(crate) const SYN: Self = Self::of(2, 1000, 0, 0);
     pub(crate) const SYN_ACK: Self = Self::of(18, 5000, 1001, 0);
     pub(crate) const ACK: Self = Self::of(16, 1001, 5001, 0);
+    pub(crate) const FIN_OUT: Self = Self::of(17, 1001, 5001, 0);
+    pub(crate) const FIN_BACK: Self = Self::of(17, 5001, 1002, 0);
     pub(crate) const DATA_OUT: Self = Self::of(16, 1001, 5001, 6);
     pub(crate) const DATA_BACK: Self = Self::of(16, 5001, 1001, 6);
 

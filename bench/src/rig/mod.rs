@@ -9,9 +9,10 @@ mod twins;
 mod world;
 
 pub(crate) use drive::Clocks;
+pub(crate) use fib::routes;
 pub(crate) use flows::{Flows, Mix};
-pub(crate) use frames::Segment;
-pub(crate) use world::{BUFFERS, Service, Shape, World};
+pub(crate) use frames::{Direction, FrameWriter, Segment};
+pub(crate) use world::{Service, Shape, World, floating};
 
 use std::sync::OnceLock;
 

@@ -7,6 +7,7 @@ use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
 use sekisho_dpdk::Burst;
+use sekisho_gateway::counters::Counter;
 use sekisho_gateway::drops::DropReason;
 use sekisho_packet::checksum::checksum;
 
@@ -21,10 +22,9 @@ const SEED: [u8; 32] = [7; 32];
 fn world(flows: Flows, service: Service) -> World {
     let shape = Shape {
         flows,
-        service,
-        max_sessions: 10_000,
         buffers: 4095,
         seed: SEED,
+        ..Shape::new(10_000, Mix::Hot, service)
     };
     let eal = super::eal(0).unwrap();
     let mut world = World::new(eal, &shape).unwrap();
@@ -238,7 +238,7 @@ fn traffic(world: &World) -> Vec<[u64; 4]> {
                 &own.tx_packets,
                 &own.tx_bytes,
             ]
-            .map(|c| c.get())
+            .map(Counter::get)
         })
         .collect()
 }

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail, ensure};
 use sekisho_dpdk::{
-    Burst, Driver, Eal, Mempool, MempoolOptions, Port, PortHandle, PortOptions, RxQueue,
+    Burst, Driver, Eal, Mempool, MempoolOptions, Port, PortHandle, PortOptions, RxQueue, rdtsc,
 };
 use sekisho_fib::{Capacity, PathListId, Tables, Writer};
 use sekisho_gateway::control::plan::{Plan, Planner, PortFacts};
@@ -16,15 +16,16 @@ use sekisho_gateway::counters::WorkerCounters;
 use sekisho_gateway::drops::DropReason;
 use sekisho_gateway::worker::handover::Handover;
 use sekisho_gateway::worker::link::{ControlEnd, HostEnd, worker_links};
-use sekisho_gateway::worker::{Parts, Worker};
+use sekisho_gateway::worker::{Parts, StageClocks, Worker};
 use sekisho_mgmt::config::{self, Document};
 use sekisho_nat::{Engine, EngineConfig, OutsideOwners, Seed, Steering};
 use sekisho_types::{MacAddr, VrfId, WorkerId};
 
 use super::drive::Drive;
 use super::fib;
-use super::flows::Flows;
+use super::flows::{Flows, Mix};
 use super::frames::{Direction, FrameWriter, Segment};
+use crate::options::Options;
 
 /// Uplinks with a router each.
 pub(crate) const UPLINKS: u16 = 4;
@@ -73,12 +74,25 @@ pub(crate) struct Shape {
     pub(crate) seed: [u8; 32],
 }
 
+impl Shape {
+    /// So many flows of a mix, with some room for more sessions.
+    pub(crate) fn new(flows: u32, mix: Mix, service: Service) -> Self {
+        Self {
+            flows: Flows::new(flows, mix),
+            service,
+            max_sessions: flows + flows / 8 + 1024,
+            buffers: BUFFERS,
+            seed: rand::random(),
+        }
+    }
+}
+
 /// The first address of the pool.
 const POOL: Ipv4Addr = Ipv4Addr::new(203, 0, 0, 0);
 /// The first floating IP.
 const FLOATING: u32 = 0xcb10_0000;
 /// Buffers enough for the full mix, which keeps thousands on their way.
-pub(crate) const BUFFERS: u32 = (1 << 15) - 1;
+const BUFFERS: u32 = (1 << 15) - 1;
 
 static WORLDS: AtomicU32 = AtomicU32::new(0);
 
@@ -90,12 +104,14 @@ pub(crate) struct World {
     pub(crate) sent: Vec<RxQueue>,
     pub(crate) counters: Arc<WorkerCounters>,
     pub(crate) writer: Writer,
-    pub(crate) tables: Arc<Tables>,
+    _tables: Arc<Tables>,
     pub(crate) plan: Plan,
-    pub(crate) control: ControlEnd,
+    _control: ControlEnd,
     /// The path list of each router alone, then of all.
     pub(crate) lists: Vec<PathListId>,
     pub(crate) frames: FrameWriter,
+    /// The worker's clock, where a row moves it.
+    pub(crate) now_ns: u64,
     pub(crate) shape: Shape,
     /// Outside address and port of each flow.
     pub(crate) outside: Vec<(Ipv4Addr, u16)>,
@@ -189,11 +205,12 @@ impl World {
             sent,
             counters,
             writer,
-            tables,
+            _tables: tables,
             plan,
-            control,
+            _control: control,
             lists,
             frames: FrameWriter::new(),
+            now_ns: 0,
             shape: shape.clone(),
             outside: Vec::new(),
             _host: host,
@@ -203,12 +220,24 @@ impl World {
 
     /// Opens every flow, as its two ends would, and notes what each became outside.
     pub(crate) fn open_flows(&mut self) -> Result<()> {
-        let count = self.shape.flows.count;
-        self.outside = vec![(Ipv4Addr::UNSPECIFIED, 0); count as usize];
+        self.open_first(self.shape.flows.count)
+    }
+
+    /// Opens the first `count` flows.
+    fn open_first(&mut self, count: u32) -> Result<()> {
+        self.open_first_over(count, 0)
+    }
+
+    /// Opens the first `count` flows while the worker's clock goes on by `step` nanoseconds with each
+    /// burst.
+    pub(crate) fn open_first_over(&mut self, count: u32, step: u64) -> Result<()> {
+        let all = self.shape.flows.count as usize;
+        self.outside = vec![(Ipv4Addr::UNSPECIFIED, 0); all];
         let mut frame = [0; FrameWriter::MAX];
         let mut first = 0;
         while first < count {
             let burst = first..count.min(first + Burst::CAPACITY as u32);
+            self.now_ns += step;
             self.exchange(burst.clone(), Direction::Out, Segment::SYN, &mut frame)?;
             if self.shape.flows.tcp {
                 let tcp = |&number: &u32| self.shape.flows.flow(number).tcp;
@@ -224,13 +253,13 @@ impl World {
     }
 
     /// Sends one packet of each flow of a burst, and reads what comes out.
-    fn exchange(
+    pub(crate) fn exchange(
         &mut self,
         numbers: std::ops::Range<u32>,
         direction: Direction,
         segment: Segment,
         frame: &mut [u8; FrameWriter::MAX],
-    ) -> Result<()> {
+    ) -> Result<u64> {
         let mut burst = Burst::new();
         ensure!(
             self.pool.alloc_bulk(&mut burst, numbers.len()),
@@ -254,9 +283,11 @@ impl World {
             Direction::Out => 0,
             Direction::Back => 1,
         };
-        self.worker.begin_turn(0);
+        self.worker.begin_turn(self.now_ns);
+        let fed = rdtsc();
         self.worker.feed(&mut burst, port);
-        self.worker.flush();
+        self.worker.end_turn();
+        let clocks = rdtsc() - fed;
         let mut seen = 0;
         for queue in &mut self.sent {
             while queue.receive(&mut burst) > 0 {
@@ -274,7 +305,7 @@ impl World {
             numbers.len(),
             self.drops()
         );
-        Ok(())
+        Ok(clocks)
     }
 
     /// What was dropped, by reason.
@@ -290,8 +321,16 @@ impl World {
     }
 
     /// A run of packets through the worker.
-    pub(crate) fn drive(&mut self) -> Drive<'_> {
-        Drive::new(self)
+    pub(crate) fn drive(&mut self, options: &Options, mix: Mix) -> Drive<'_> {
+        Drive::new(self, options, mix)
+    }
+
+    /// Prints where the clocks of bursts went, if the worker was built to tell.
+    pub(super) fn tell_stages(&self, burst: usize) {
+        let clocks = self.worker.stage_clocks().map(StageClocks::medians);
+        for (stage, clocks) in clocks.unwrap_or_default() {
+            println!("    {stage:?} {:.1}", f64::from(clocks) / burst as f64);
+        }
     }
 }
 

@@ -1,10 +1,18 @@
 //! The rows: one file each.
 
+mod drop;
+mod floor;
+mod forward;
+mod memif;
 mod nat_engine;
+mod new_sessions;
+mod routed;
+mod tenants;
 mod translate;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 
+use crate::comparators::MEMIF;
 use crate::options::Options;
 use crate::report::Report;
 
@@ -16,32 +24,21 @@ pub(crate) struct Row {
     pub(crate) run: fn(&Options, &mut Report) -> Result<()>,
 }
 
-const ROWS: &[Row] = &[
-    Row {
-        name: "vxlan-snat-ecmp4",
-        run: translate::run,
-    },
-    Row {
-        name: "nat-engine",
-        run: nat_engine::run,
-    },
-];
-
-/// The rows of those names; all without a name.
-pub(crate) fn selected(names: &[String]) -> Result<Vec<&'static Row>> {
-    if names.is_empty() {
-        return Ok(ROWS.iter().collect());
-    }
-    let mut rows = Vec::new();
-    for name in names {
-        let Some(row) = ROWS.iter().find(|row| row.name == name) else {
-            let known: Vec<&str> = ROWS.iter().map(|row| row.name).collect();
-            bail!(
-                "there is no benchmark {name:?}; there are: {}",
-                known.join(", ")
-            );
-        };
-        rows.push(row);
-    }
-    Ok(rows)
+const fn row(name: &'static str, run: fn(&Options, &mut Report) -> Result<()>) -> Row {
+    Row { name, run }
 }
+
+/// All rows, in the order of the table.
+pub(crate) const ROWS: &[Row] = &[
+    row("l2-floor", floor::run),
+    row("ip4-forward", forward::run),
+    row(translate::OUT, translate::run),
+    row(translate::BACK, translate::run_back),
+    row("vxlan-fwd-ecmp4", routed::forward),
+    row("floating-ip", routed::floating),
+    row("new-sessions", new_sessions::run),
+    row("miss-drop", drop::run),
+    row("many-tenants", tenants::run),
+    row("nat-engine", nat_engine::run),
+    row(MEMIF, memif::run),
+];

@@ -6,63 +6,58 @@ use anyhow::Result;
 
 use crate::options::Options;
 use crate::report::{Metric, Report};
-use crate::rig::{self, Clocks, Flows, Mix, Segment, Service, Shape, World};
+use crate::rig::{self, Clocks, Segment, Service, Shape, World};
 
-/// Packets on their way at once in the full mix: 8192 of them take 2.5 MB.
-const AHEAD: usize = 128;
-
-struct Both {
-    out: Clocks,
-    back: Clocks,
-}
+/// Out; measures the way back in the same run.
+pub(super) const OUT: &str = "vxlan-snat-ecmp4";
+/// Back.
+pub(super) const BACK: &str = "uplink-dnat-vxlan";
 
 /// Measures both ways.
-pub(crate) fn run(options: &Options, report: &mut Report) -> Result<()> {
+pub(super) fn run(options: &Options, report: &mut Report) -> Result<()> {
+    measure(options, report, true)
+}
+
+/// Measures the way back, unless the way out is measured too.
+pub(super) fn run_back(options: &Options, report: &mut Report) -> Result<()> {
+    if options.names.is_empty() || options.names.iter().any(|name| name == OUT) {
+        return Ok(());
+    }
+    measure(options, report, false)
+}
+
+fn measure(options: &Options, report: &mut Report, out: bool) -> Result<()> {
     let sizes = options.sizes(
         &[1_000, 100_000],
         &[1_000, 100_000, 1_000_000, 4_000_000, 16_000_000],
     );
     for mix in options.mixes() {
         for &sessions in &sizes {
-            let (burst, sequential) = (options.burst, options.sequential);
-            let repetitions = options.repetitions();
+            let own = options.clone();
             let both = rig::on_worker(options.cpu, move |eal| {
-                let shape = Shape {
-                    flows: Flows::new(sessions, mix),
-                    service: Service::Snat,
-                    max_sessions: sessions + sessions / 8 + 1024,
-                    buffers: rig::BUFFERS,
-                    seed: rand::random(),
-                };
-                let mut world = World::new(eal, &shape)?;
+                let mut world = World::new(eal, &Shape::new(sessions, mix, Service::Snat))?;
                 world.open_flows()?;
                 let outside = std::mem::take(&mut world.outside);
-                let frames = world.frames;
-                let flows = shape.flows;
-                let mut drive = world.drive();
-                drive.burst = burst.into();
-                drive.sequential = sequential;
-                drive.repetitions = repetitions;
-                drive.ahead = match mix {
-                    Mix::Hot => 1,
-                    Mix::Full => AHEAD,
-                };
-                let out = drive.run(&mut |number, room| {
-                    frames.out(room, &flows.flow(number), Segment::DATA_OUT)
-                })?;
+                let (frames, flows) = (world.frames, world.shape.flows);
+                let mut drive = world.drive(&own, mix);
+                let mut clocks: Vec<(&str, Clocks)> = Vec::new();
+                if out {
+                    let out = drive.run(&mut |number, room| {
+                        frames.out(room, &flows.flow(number), Segment::DATA_OUT)
+                    })?;
+                    clocks.push((OUT, out));
+                }
                 drive.port = 1;
                 let back = drive.run(&mut |number, room| {
                     let (address, port) = outside[number as usize];
                     let outside = SocketAddrV4::new(address, port);
                     frames.back(room, &flows.flow(number), outside, Segment::DATA_BACK)
                 })?;
-                Ok(Both { out, back })
+                clocks.push((BACK, back));
+                Ok(clocks)
             })?;
             let params = [("sessions", sessions.into()), ("mix", mix.as_str().into())];
-            for (bench, clocks) in [
-                ("vxlan-snat-ecmp4", &both.out),
-                ("uplink-dnat-vxlan", &both.back),
-            ] {
+            for (bench, clocks) in both {
                 let metric = Metric::PipelineClocksPerPacket;
                 report.ours(bench, &params, metric, &clocks.pipeline);
                 report.ours(bench, &params, Metric::LoopClocksPerPacket, &clocks.whole);

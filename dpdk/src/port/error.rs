@@ -1,8 +1,11 @@
 //! What can go wrong with a port.
 
+use std::path::PathBuf;
+
 use sekisho_types::MacAddr;
 
 use super::handle::PortHandle;
+use crate::pci::PciError;
 
 /// Why a port is not attached.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -86,6 +89,101 @@ pub enum PortError {
         needed: u16,
         /// Octets there are.
         actual: u16,
+    },
+    /// The pool's buffers are too large.
+    #[error(
+        "port {port} takes buffers of at most {most} octets, and the pool's have {actual}; give \
+        every port an MTU of at most {mtu}"
+    )]
+    DataRoomMost {
+        /// The port.
+        port: String,
+        /// Octets possible, headroom included.
+        most: u16,
+        /// Octets there are.
+        actual: u16,
+        /// The largest MTU with which they fit.
+        mtu: u16,
+    },
+    /// The pool is not one piece of memory.
+    #[error(
+        "port {port} needs all buffers in one piece of memory, which a device without an IOMMU \
+        breaks up; bind the PCI ports to vfio-pci with the IOMMU on, or do without one of the two"
+    )]
+    Scattered {
+        /// The port.
+        port: String,
+    },
+    /// The interface has more or fewer queues than the port.
+    #[error(
+        "interface {interface} spreads packets over {actual} queues, but port {port} has {wanted}, \
+        one for each worker; make them equal: `ethtool -L {interface} {set} {wanted}`, or \
+        gateway.workers = {actual}"
+    )]
+    Channels {
+        /// The port.
+        port: String,
+        /// The kernel interface.
+        interface: String,
+        /// Queues it has.
+        actual: u32,
+        /// Queues the port has.
+        wanted: u16,
+        /// What `ethtool` calls them.
+        set: &'static str,
+    },
+    /// The interface can have only one queue.
+    #[error(
+        "port {port} has {wanted} queues, one for each worker, but with af_xdp only one queue of \
+        interface {interface} can be used (its queues receive or send, as those of a veth pair do); \
+        use gateway.workers = 1, or kind = \"af_packet\""
+    )]
+    OneChannel {
+        /// The port.
+        port: String,
+        /// The kernel interface.
+        interface: String,
+        /// Queues the port has.
+        wanted: u16,
+    },
+    /// Somebody else's program is at the interface's XDP hook.
+    #[error(
+        "interface {interface} has the XDP program {program} of somebody else; remove it with \
+        `ip link set dev {interface} xdp off`, or choose another interface"
+    )]
+    XdpProgram {
+        /// The kernel interface.
+        interface: String,
+        /// The program's name.
+        program: String,
+    },
+    /// Something about a memif cannot be.
+    #[error("the {what} of port {port} cannot be that; use {right}")]
+    Memif {
+        /// The port.
+        port: String,
+        /// What.
+        what: &'static str,
+        /// What would be right.
+        right: &'static str,
+    },
+    /// The memif's socket cannot be made or reached.
+    #[error("port {port}: memif socket {}: {reason}", .socket.display())]
+    MemifSocket {
+        /// The port.
+        port: String,
+        /// The socket.
+        socket: PathBuf,
+        /// What is wrong with it, and what would be right.
+        reason: String,
+    },
+    /// The PCI device cannot be used.
+    #[error("port {port}: {source}")]
+    Pci {
+        /// The port.
+        port: String,
+        /// Why.
+        source: PciError,
     },
     /// DPDK or the kernel refused.
     #[error("port {port}: {action} failed: {reason}")]

@@ -1,6 +1,6 @@
 //! A port's control side, and how a port ends.
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::mem;
 use std::sync::Arc;
 
@@ -9,6 +9,7 @@ use sekisho_types::MacAddr;
 
 use super::error::{CloseError, PortError};
 use super::kernel::KernelInterface;
+use super::link::PortLink;
 use super::namespace::{Namespace, within};
 use crate::eal::Eal;
 use crate::error_text;
@@ -54,6 +55,12 @@ pub(super) struct Attached {
     /// Queues to empty before the end, because the driver would not free what waits in them.
     pub(super) leftovers: u16,
     pub(super) interface: Option<KernelInterface>,
+    /// DPDK's name of the bus it sits on.
+    pub(super) bus: &'static CStr,
+    /// DPDK's name of its driver.
+    pub(super) driver: String,
+    /// Whether it hashes flows over its queues; `None` if somebody else does.
+    pub(super) hashes: Option<bool>,
     pub(super) namespace: Option<Namespace>,
     pub(super) open: bool,
     /// Declared after what needs them: buffers are still in use until the device is closed.
@@ -81,16 +88,26 @@ impl PortHandle {
         self.0.mtu
     }
 
-    /// Whether frames can pass: for a kernel interface, whether it is up and has a carrier.
+    /// DPDK's name of its driver, like `net_tap`.
+    pub fn driver(&self) -> &str {
+        &self.0.driver
+    }
+
+    /// Whether a NIC with several queues cannot hash flows over them: then packets arrive on
+    /// whatever queue it likes, perhaps all on the first.
+    pub fn lacks_rss(&self) -> bool {
+        self.0.hashes == Some(false)
+    }
+
+    /// Whether frames can pass: for a kernel interface, whether it is up and has a carrier; for a
+    /// memif, whether the other end is connected.
     pub fn link_up(&self) -> bool {
-        if let Some(interface) = &self.0.interface {
-            return interface.is_running();
-        }
-        // SAFETY: all zeros is a valid link state, which the call overwrites; the port is there.
-        unsafe {
-            let mut link: sys::rte_eth_link = mem::zeroed();
-            sys::rte_eth_link_get_nowait(self.0.id, &mut link) == 0 && link.link_status() == 1
-        }
+        self.0.link_up()
+    }
+
+    /// Looks at the link without keeping the port.
+    pub fn link(&self) -> PortLink {
+        PortLink::new(&self.0)
     }
 
     /// What it has counted.
@@ -124,6 +141,17 @@ impl PortHandle {
 }
 
 impl Attached {
+    pub(super) fn link_up(&self) -> bool {
+        if let Some(interface) = &self.interface {
+            return interface.is_running();
+        }
+        // SAFETY: all zeros is a valid link state, which the call overwrites; the port is there.
+        unsafe {
+            let mut link: sys::rte_eth_link = mem::zeroed();
+            sys::rte_eth_link_get_nowait(self.id, &mut link) == 0 && link.link_status() == 1
+        }
+    }
+
     pub(super) fn id(&self) -> u16 {
         self.id
     }
@@ -165,7 +193,7 @@ impl Attached {
                     outcome = outcome.and(self.ask("stopping", sys::rte_eth_dev_stop(self.id)));
                 }
                 outcome = outcome.and(self.ask("closing", sys::rte_eth_dev_close(self.id)));
-                let answer = sys::rte_eal_hotplug_remove(c"vdev".as_ptr(), self.device.as_ptr());
+                let answer = sys::rte_eal_hotplug_remove(self.bus.as_ptr(), self.device.as_ptr());
                 outcome.and(self.ask("removing", answer))
             }
         });

@@ -5,6 +5,8 @@ use std::io;
 use std::mem;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
+use sekisho_types::MacAddr;
+
 use super::error::PortError;
 
 /// A capability a port may need: its bit, and its name.
@@ -12,6 +14,15 @@ pub(super) type Capability = (u32, &'static str);
 pub(super) const NET_ADMIN: Capability = (12, "CAP_NET_ADMIN");
 pub(super) const NET_RAW: Capability = (13, "CAP_NET_RAW");
 pub(super) const SYS_ADMIN: Capability = (21, "CAP_SYS_ADMIN (to enter the namespace)");
+
+/// Queues of a kernel interface.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Channels {
+    /// Those that receive.
+    pub(super) receiving: u32,
+    /// The most that can receive and send; zero if its queues only do one of the two.
+    pub(super) combined_most: u32,
+}
 
 /// A kernel interface in the namespace in which this was opened, from wherever it is used.
 #[derive(Debug)]
@@ -36,7 +47,7 @@ impl KernelInterface {
     }
 
     pub(super) fn exists(&self) -> bool {
-        self.ask(libc::SIOCGIFINDEX, &mut self.request()).is_ok()
+        self.index().is_ok()
     }
 
     /// Whether it is up and has a carrier.
@@ -58,6 +69,63 @@ impl KernelInterface {
         self.ask(libc::SIOCSIFMTU, &mut request)
     }
 
+    pub(super) fn set_mac(&self, mac: MacAddr) -> io::Result<()> {
+        // The answer says which kind of address the interface has.
+        let mut request = self.request();
+        self.ask(libc::SIOCGIFHWADDR, &mut request)?;
+        // SAFETY: the kernel has just written this member of the union.
+        let address = unsafe { &mut request.ifr_ifru.ifru_hwaddr };
+        for (to, from) in address.sa_data.iter_mut().zip(mac.octets()) {
+            *to = from as libc::c_char;
+        }
+        self.ask(libc::SIOCSIFHWADDR, &mut request)
+    }
+
+    /// Over how many queues it spreads what it receives, and over how many it could that also send.
+    pub(super) fn channels(&self) -> io::Result<Channels> {
+        /// `struct ethtool_channels` of linux/ethtool.h.
+        #[repr(C)]
+        #[derive(Default)]
+        struct Request {
+            command: u32,
+            rx_most: u32,
+            tx_most: u32,
+            other_most: u32,
+            combined_most: u32,
+            rx: u32,
+            tx: u32,
+            other: u32,
+            combined: u32,
+        }
+        const ETHTOOL_GCHANNELS: u32 = 0x3c;
+        const SIOCETHTOOL: libc::c_ulong = 0x8946;
+        let mut channels = Request {
+            command: ETHTOOL_GCHANNELS,
+            ..Request::default()
+        };
+        let mut request = self.request();
+        request.ifr_ifru.ifru_data = (&raw mut channels).cast();
+        match self.ask(SIOCETHTOOL, &mut request) {
+            // Those that cannot tell have one.
+            Err(error) if error.raw_os_error() != Some(libc::EOPNOTSUPP) => Err(error),
+            Ok(()) | Err(_) => Ok(Channels {
+                receiving: (channels.combined + channels.rx).max(1),
+                combined_most: channels.combined_most,
+            }),
+        }
+    }
+
+    pub(super) fn index(&self) -> io::Result<i32> {
+        let mut request = self.request();
+        self.ask(libc::SIOCGIFINDEX, &mut request)?;
+        // SAFETY: the kernel has just written this member of the union.
+        Ok(unsafe { request.ifr_ifru.ifru_ifindex })
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
     fn flags(&self) -> io::Result<i16> {
         let mut request = self.request();
         self.ask(libc::SIOCGIFFLAGS, &mut request)?;
@@ -77,7 +145,8 @@ impl KernelInterface {
     }
 
     fn ask(&self, what: libc::c_ulong, request: &mut libc::ifreq) -> io::Result<()> {
-        // SAFETY: all requests used here read and write one `ifreq`.
+        // SAFETY: all requests used here read and write one `ifreq`, and what it points to is as
+        // large as the request says.
         match unsafe { libc::ioctl(self.socket.as_raw_fd(), what, request) } {
             0 => Ok(()),
             _ => Err(io::Error::last_os_error()),

@@ -6,14 +6,21 @@ mod driver;
 mod error;
 mod handle;
 mod kernel;
+mod link;
+mod memif;
 mod namespace;
+mod nic;
 mod queue;
+mod xdp;
 
 pub use error::{CloseError, PortError};
 pub use handle::{PortHandle, PortStats};
+pub use link::PortLink;
 pub use queue::{RxQueue, TxQueue};
 
-use sekisho_types::MacAddr;
+use std::path::PathBuf;
+
+use sekisho_types::{MacAddr, PciAddress};
 
 /// A port as it comes from [`Port::attach`]: started, with one receive and one transmit queue per
 /// worker. Take it apart and move the queues to the workers.
@@ -46,6 +53,19 @@ pub enum Driver {
         /// The network namespace (of `ip netns`) it lives in; by default the process's.
         namespace: Option<String>,
     },
+    /// A program at the XDP hook of an existing kernel interface, which must spread what it
+    /// receives over exactly as many queues as the port has. The kernel sees nothing of it.
+    AfXdp {
+        /// The kernel interface.
+        interface: String,
+        /// The network namespace (of `ip netns`) it lives in; by default the process's.
+        namespace: Option<String>,
+    },
+    /// Memory shared with another process on this machine.
+    Memif(Memif),
+    /// A NIC, bound to a driver that leaves it to DPDK. Its address must be in
+    /// [`EalOptions::pci`](crate::EalOptions::pci).
+    Pci(PciAddress),
     /// Within the process: what is transmitted on a queue is received on the queue of the same
     /// number; at most 1023 packets wait in between, and at most 16 queues.
     Ring,
@@ -55,6 +75,32 @@ pub enum Driver {
         /// Octets of a frame that arrives.
         frame_size: u16,
     },
+}
+
+/// One end of memory shared with another process. The memory is the client's, and either end can
+/// crash the other by writing nonsense into it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Memif {
+    /// The socket at which both ends meet; the server's port makes it.
+    pub socket: PathBuf,
+    /// Tells pairs at the same socket apart.
+    pub id: u32,
+    /// Which end this is.
+    pub role: MemifRole,
+    /// What the client must know, if anything; 1 to 23 characters.
+    pub secret: Option<String>,
+    /// Packets that wait in each direction of each queue, if both ends allow so many; a power of
+    /// two.
+    pub ring_size: u32,
+}
+
+/// Which end of a memif.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MemifRole {
+    /// Waits for clients, also for the next one after the last one has gone.
+    Server,
+    /// Connects once, while it is attached; the server must be there.
+    Client,
 }
 
 /// How to attach a port.

@@ -58,6 +58,16 @@ size_t sekisho_mbuf_offset(enum sekisho_mbuf_field field)
 	return SIZE_MAX;
 }
 
+unsigned int sekisho_mempool_pieces(const struct rte_mempool *pool)
+{
+	return pool->nb_mem_chunks;
+}
+
+uint64_t sekisho_rss_flows(void)
+{
+	return RTE_ETH_RSS_IP | RTE_ETH_RSS_TCP | RTE_ETH_RSS_UDP | RTE_ETH_RSS_SCTP;
+}
+
 int sekisho_errno(void)
 {
 	return rte_errno;

@@ -22,6 +22,7 @@
 enum { SEKISHO_TAP_QUEUES_MAX = RTE_MP_MAX_FD_NUM / 2 };
 enum { SEKISHO_LCORES_MAX = RTE_MAX_LCORE };
 enum { SEKISHO_QUEUES_MAX = RTE_MAX_QUEUES_PER_PORT };
+enum { SEKISHO_MQ_RSS = RTE_ETH_MQ_RX_RSS };
 
 /* The fields of struct rte_mbuf that Rust reads or writes in place. */
 enum sekisho_mbuf_field {
@@ -44,6 +45,10 @@ int sekisho_mbuf_alloc_bulk(struct rte_mempool *pool, struct rte_mbuf **mbufs, u
 void sekisho_mbuf_free(struct rte_mbuf *mbuf);
 int sekisho_mbuf_linearize(struct rte_mbuf *mbuf);
 size_t sekisho_mbuf_offset(enum sekisho_mbuf_field field);
+/* Pieces of memory the pool's objects lie in. */
+unsigned int sekisho_mempool_pieces(const struct rte_mempool *pool);
+/* Flows to hash: addresses of IP, and ports where there are any. */
+uint64_t sekisho_rss_flows(void);
 int sekisho_errno(void);
 unsigned int sekisho_lcore_id(void);
 uint64_t sekisho_tsc(void);

@@ -18,7 +18,7 @@ pub(crate) fn eal() -> &'static Eal {
 pub(crate) fn options() -> EalOptions {
     let prefix = format!("sekisho-test-{}", std::process::id());
     EalOptions {
-        memory_mib: 128,
+        memory_mib: 512,
         huge_pages: HugePages::Never,
         workers: vec![0, 0],
         ..EalOptions::new(&prefix)
@@ -27,10 +27,15 @@ pub(crate) fn options() -> EalOptions {
 
 /// A pool of 1023 buffers for frames up to `octets` long.
 pub(crate) fn pool(name: &str, octets: u16) -> Mempool {
+    pool_of(1023, name, octets)
+}
+
+/// A pool of `count` buffers for frames up to `octets` long.
+pub(crate) fn pool_of(count: u32, name: &str, octets: u16) -> Mempool {
     let options = MempoolOptions {
         data_room: Mempool::HEADROOM + octets,
         cache: 32,
-        ..MempoolOptions::new(name, 1023)
+        ..MempoolOptions::new(name, count)
     };
     Mempool::new(eal(), &options).expect("a pool")
 }

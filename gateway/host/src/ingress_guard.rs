@@ -146,6 +146,21 @@ impl Drop for IngressGuard {
     }
 }
 
+/// What an operator should know about an interface from which the kernel gets nothing, guard or
+/// not.
+///
+/// # Errors
+/// [`HostError::NoInterface`]; [`HostError::Netlink`].
+pub fn interface_hints(interface: &str) -> Result<Vec<Hint>, HostError> {
+    let interface = InterfaceName::new(interface)?;
+    let mut netlink = Netlink::open().map_err(HostError::netlink("open a netlink socket"))?;
+    let link = netlink
+        .link(interface.as_str())
+        .map_err(HostError::netlink("list the interfaces"))?
+        .ok_or_else(|| HostError::NoInterface(interface.to_string()))?;
+    hints(&mut netlink, &link)
+}
+
 fn table(interface: &InterfaceName) -> String {
     format!("sekisho_{interface}")
 }

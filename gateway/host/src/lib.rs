@@ -41,7 +41,7 @@ pub use error::HostError;
 pub use error_limiter::ErrorLimiter;
 pub use host_interface::{HOST_MAC, HostInterface};
 pub use host_packets::HostPackets;
-pub use ingress_guard::{Hint, IngressGuard};
+pub use ingress_guard::{Hint, IngressGuard, interface_hints};
 pub use link_monitor::{LinkEvent, LinkMonitor, LinkState};
 pub use namespace::{NetNamespace, in_namespace};
 pub use policer::{Limit, Limits, Origin, Policer, PuntClass};

@@ -254,7 +254,7 @@ impl Manager {
         configured.map_err(|error| BackendError::Refused(error.to_string()))?;
         // Links first: whether the underlay is up decides about announcements.
         self.rooms.watched.send_replace(Watched {
-            interfaces: plan.watched.clone(),
+            links: plan.watched.clone(),
             underlay: plan.underlay_uplinks.clone(),
         });
         self.rooms

@@ -1,5 +1,6 @@
 //! Starting what forwards, wiring it to what decides, and stopping it.
 
+use std::collections::BTreeMap;
 use std::hash::{BuildHasher, RandomState};
 use std::path::Path;
 use std::sync::Arc;
@@ -7,14 +8,14 @@ use std::thread::JoinHandle;
 use std::time::Instant;
 
 use anyhow::{Context, Result, anyhow};
-use sekisho_dpdk::{Eal, EalOptions, HugePages, LcoreHandle};
+use sekisho_dpdk::{Eal, EalOptions, HugePages, LcoreHandle, PortLink};
 use sekisho_fib::{Capacity, Tables, Writer};
 use sekisho_host::{HostInterface, IngressGuard, LinkMonitor};
 use sekisho_mgmt::config::Loaded;
-use sekisho_mgmt::config::model::{Config, Hugepages};
+use sekisho_mgmt::config::model::{Config, Hugepages, Port, PortKind};
 use sekisho_nat::{Engine, EngineConfig, OutsideOwners, Seed, Steering};
 use sekisho_routing::{FibBatch, Options};
-use sekisho_types::WorkerId;
+use sekisho_types::{Name, WorkerId};
 use tokio::sync::{mpsc, watch};
 
 use super::ports::{self, Ports};
@@ -42,6 +43,7 @@ const REQUESTS: usize = 64;
 /// The data plane, forwarding by its first snapshot.
 pub(super) struct Forwarding {
     facts: Facts,
+    links: BTreeMap<Name, PortLink>,
     ends: Vec<ControlEnd>,
     writer: Writer,
     owners: Arc<OutsideOwners>,
@@ -70,7 +72,7 @@ impl Forwarding {
         let Ports {
             handles,
             facts,
-            drivers,
+            links,
             rx,
             tx,
             guards,
@@ -134,8 +136,7 @@ impl Forwarding {
                 counters: own,
                 seed: flow_seed,
                 epoch,
-                // Every driver there is shares its CPU with the kernel's network stack.
-                adaptive_idle: true,
+                adaptive_idle: shares_cpus(config),
             });
             let flag = stop.flag();
             running
@@ -154,12 +155,12 @@ impl Forwarding {
             workers: counters,
             lcores: eal.workers().to_vec(),
             ports: handles,
-            drivers,
             dpdk: sekisho_dpdk::version(),
         };
         Ok(Self {
             running,
             facts,
+            links,
             ends,
             writer,
             owners,
@@ -200,7 +201,12 @@ impl Forwarding {
             wanted: wanted.clone(),
             down,
         };
-        tokio::spawn(links::run(LinkMonitor::open()?, watched_changes, listeners));
+        tokio::spawn(links::run(
+            LinkMonitor::open()?,
+            self.links,
+            watched_changes,
+            listeners,
+        ));
 
         let manager = Manager::new(ManagerParts {
             rooms: Rooms {
@@ -266,9 +272,17 @@ fn start_eal(config: &Config) -> Result<Eal> {
             Hugepages::Require => HugePages::Require,
         },
         workers: cpus,
+        pci: ports::pci(config),
         ..EalOptions::new(&format!("sekisho-{}", std::process::id()))
     };
     Ok(Eal::init(&options)?)
+}
+
+/// Whether workers share their CPUs with others, the kernel's network stack above all, and so must
+/// leave them some time. Only who gave each worker a CPU, and has NICs alone, has none of that.
+fn shares_cpus(config: &Config) -> bool {
+    let is_nic = |port: &Port| matches!(port.kind, PortKind::Pci { .. });
+    config.gateway.cpus.is_empty() || !config.ports.iter().all(is_nic)
 }
 
 /// Workers over the CPUs the process may use, the last ones first: the first is everybody's

@@ -1,16 +1,21 @@
 //! Ports as the configuration names them.
 
+use std::collections::BTreeMap;
+use std::fmt::Display;
+
 use anyhow::{Context, Result};
 use sekisho_dpdk::{
-    Driver, Eal, Mempool, MempoolOptions, Port, PortHandle, PortOptions, RxQueue, TxQueue,
+    Driver, Eal, Memif, MemifRole, Mempool, MempoolOptions, Port, PortHandle, PortLink,
+    PortOptions, RxQueue, TxQueue,
 };
 use sekisho_host::IngressGuard;
 use sekisho_mgmt::config::model::{self, PortKind};
-use sekisho_types::MacAddr;
+use sekisho_types::{MacAddr, Name, PciAddress};
 
 use crate::control::plan::PortFacts;
 
-/// Buffers for each worker: what it can hold of every queue, ring and hold, with room to spare.
+/// Buffers for each worker beside those that ports hold: what it can hold of every ring and hold,
+/// with room to spare.
 const BUFFERS_PER_WORKER: u32 = 8192;
 
 /// All ports, attached.
@@ -20,8 +25,8 @@ pub(super) struct Ports {
     pub(super) handles: Vec<PortHandle>,
     /// Names and addresses, by port index.
     pub(super) facts: Vec<PortFacts>,
-    /// Drivers, by port index.
-    pub(super) drivers: Vec<&'static str>,
+    /// Links that the kernel does not watch, by port name.
+    pub(super) links: BTreeMap<Name, PortLink>,
     /// Receive queues, by worker and port index.
     pub(super) rx: Vec<Vec<RxQueue>>,
     /// Transmit queues, by worker and port index.
@@ -32,15 +37,18 @@ pub(super) struct Ports {
 
 /// The buffers of all packets.
 pub(super) fn pool(eal: &Eal, config: &model::Config) -> Result<Mempool> {
-    let data_room = config
-        .ports
-        .iter()
-        .map(|port| port_options(port, config).data_room())
-        .max();
+    let ports = || {
+        let ports = config.ports.iter();
+        ports.map(|port| port_options(port, config))
+    };
+    let data_room = ports().map(|options| options.data_room()).max();
+    let held: u32 = ports().map(|options| options.buffers_held()).sum();
     let workers = u32::from(config.gateway.workers);
-    let default = MempoolOptions::new("packets", BUFFERS_PER_WORKER * workers - 1);
+    let default = MempoolOptions::new("packets", BUFFERS_PER_WORKER * workers - 1 + held);
     let options = MempoolOptions {
         data_room: data_room.unwrap_or(0).max(default.data_room),
+        // Ordinary pages lie where they please.
+        numa_node: numa_node(config).filter(|_| eal.has_huge_pages()),
         ..default
     };
     Ok(Mempool::new(eal, &options)?)
@@ -52,7 +60,7 @@ pub(super) fn attach(eal: &Eal, config: &model::Config, pool: &Mempool) -> Resul
     let mut ports = Ports {
         handles: Vec::new(),
         facts: Vec::new(),
-        drivers: Vec::new(),
+        links: BTreeMap::new(),
         rx: (0..workers).map(|_| Vec::new()).collect(),
         tx: (0..workers).map(|_| Vec::new()).collect(),
         guards: Vec::new(),
@@ -64,38 +72,65 @@ pub(super) fn attach(eal: &Eal, config: &model::Config, pool: &Mempool) -> Resul
 }
 
 fn port_options(port: &model::Port, config: &model::Config) -> PortOptions {
-    let (driver, mac) = match &port.kind {
-        PortKind::Tap {
-            interface,
-            namespace,
-        } => {
-            let namespace = namespace.as_ref().map(ToString::to_string);
-            // The kernel's end keeps its own address: ours is another, known to us alone.
-            (
-                Driver::Tap {
-                    interface: interface.clone(),
-                    namespace,
-                },
-                None,
-            )
-        }
-        PortKind::AfPacket { interface } => {
-            let interface = interface.clone();
-            (
-                Driver::AfPacket {
-                    interface,
-                    namespace: None,
-                },
-                port.mac,
-            )
-        }
-    };
+    // The kernel's end of a TAP keeps its own address: ours is another, known to us alone.
+    let mac = port.mac.filter(|_| !is_tap(port));
     PortOptions {
         queues: config.gateway.workers.into(),
         mtu: port.mtu,
         mac,
-        ..PortOptions::new(driver)
+        ..PortOptions::new(driver(&port.kind))
     }
+}
+
+fn driver(kind: &PortKind) -> Driver {
+    match kind {
+        PortKind::Tap {
+            interface,
+            namespace,
+        } => Driver::Tap {
+            interface: interface.clone(),
+            namespace: namespace.as_ref().map(ToString::to_string),
+        },
+        PortKind::AfPacket { interface } => Driver::AfPacket {
+            interface: interface.clone(),
+            namespace: None,
+        },
+        PortKind::AfXdp { interface } => Driver::AfXdp {
+            interface: interface.clone(),
+            namespace: None,
+        },
+        PortKind::Memif(memif) => Driver::Memif(Memif {
+            socket: memif.socket.clone(),
+            id: memif.id,
+            role: match memif.role {
+                model::MemifRole::Server => MemifRole::Server,
+                model::MemifRole::Client => MemifRole::Client,
+            },
+            secret: memif.secret.clone(),
+            ring_size: memif.ring_size,
+        }),
+        PortKind::Pci { address } => Driver::Pci(*address),
+    }
+}
+
+fn is_tap(port: &model::Port) -> bool {
+    matches!(port.kind, PortKind::Tap { .. })
+}
+
+/// The PCI devices that the configuration names.
+pub(super) fn pci(config: &model::Config) -> Vec<PciAddress> {
+    let address = |port: &model::Port| match port.kind {
+        PortKind::Pci { address } => Some(address),
+        _ => None,
+    };
+    config.ports.iter().filter_map(address).collect()
+}
+
+/// The NUMA node of all NICs, if it is one.
+fn numa_node(config: &model::Config) -> Option<u16> {
+    let mut nodes = pci(config).into_iter().map(sekisho_dpdk::numa_node);
+    let first = nodes.next()??;
+    nodes.all(|node| node == Some(first)).then_some(first)
 }
 
 fn attach_one(
@@ -105,30 +140,47 @@ fn attach_one(
     pool: &Mempool,
     ports: &mut Ports,
 ) -> Result<()> {
-    let (driver, is_tap) = match &port.kind {
-        PortKind::Tap { .. } => ("net_tap", true),
+    let hint = |text: &dyn Display| tracing::info!(port = %port.name, "{text}");
+    match &port.kind {
         PortKind::AfPacket { interface } => {
             let guard =
                 IngressGuard::install(interface).with_context(|| format!("port {}", port.name))?;
-            for hint in guard.hints() {
-                tracing::info!(port = %port.name, interface, "{hint}");
+            for text in guard.hints() {
+                hint(text);
             }
             ports.guards.push(guard);
-            ("net_af_packet", false)
         }
-    };
+        // The kernel receives nothing there anyway.
+        PortKind::AfXdp { interface } => {
+            let hints = sekisho_host::interface_hints(interface);
+            for text in hints.with_context(|| format!("port {}", port.name))? {
+                hint(&text);
+            }
+        }
+        PortKind::Tap { .. } | PortKind::Memif(_) | PortKind::Pci { .. } => {}
+    }
     let options = port_options(port, config);
     let Port { handle, rx, tx } = Port::attach(eal, port.name.as_str(), &options, pool)?;
+    if handle.lacks_rss() {
+        tracing::warn!(
+            port = %port.name,
+            driver = handle.driver(),
+            "the NIC cannot hash flows over its queues (RSS); most packets will be handed over \
+             between workers"
+        );
+    }
     let mac = match port.mac {
         Some(mac) => mac,
-        None if is_tap => opposite(handle.mac()),
+        None if is_tap(port) => opposite(handle.mac()),
         None => handle.mac(),
     };
     ports.facts.push(PortFacts {
         name: port.name.clone(),
         mac,
     });
-    ports.drivers.push(driver);
+    if matches!(port.kind, PortKind::Memif(_) | PortKind::Pci { .. }) {
+        ports.links.insert(port.name.clone(), handle.link());
+    }
     ports.handles.push(handle);
     for (worker, queue) in rx.into_iter().enumerate() {
         ports.rx[worker].push(queue);

@@ -197,6 +197,18 @@ impl Worker {
         }
     }
 
+    /// Puts frames into the transmit queue of a port as they are.
+    pub fn send_as_is(&mut self, burst: &mut Burst, port: u16) {
+        for mbuf in burst.drain() {
+            self.output.queue(port, mbuf, &self.counters);
+        }
+    }
+
+    /// Its NAT sessions.
+    pub fn nat(&self) -> &Engine {
+        &self.nat
+    }
+
     /// From now on every packet takes the way one packet at a time: to compare both ways.
     pub fn without_bursts(&mut self) {
         self.lanes = None;

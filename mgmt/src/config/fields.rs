@@ -165,6 +165,12 @@ impl<'t> Fields<'t> {
         tables
     }
 
+    /// The keys asked for so far that are there.
+    pub(super) fn said(&self) -> Vec<&'static str> {
+        let known = self.known.iter().copied();
+        known.filter(|key| self.table.contains_key(*key)).collect()
+    }
+
     /// Reports the keys nobody asked for.
     pub(super) fn finish(self, problems: &mut Problems<'_>) {
         for key in self.table.keys() {

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use sekisho_types::{Asn, IpProtocol, Ipv4Prefix, MacAddr, Name, Prefix, Vni};
+use sekisho_types::{Asn, IpProtocol, Ipv4Prefix, MacAddr, Name, PciAddress, Prefix, Vni};
 
 /// One whole configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -102,6 +102,42 @@ pub enum PortKind {
         /// The kernel interface.
         interface: String,
     },
+    /// A program at the XDP hook of the existing kernel interface `interface`.
+    AfXdp {
+        /// The kernel interface.
+        interface: String,
+    },
+    /// Memory shared with another process.
+    Memif(Memif),
+    /// A NIC that the kernel leaves to whoever opens it.
+    Pci {
+        /// Where it sits.
+        address: PciAddress,
+    },
+}
+
+/// One end of memory shared with another process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Memif {
+    /// The socket at which both ends meet.
+    pub socket: PathBuf,
+    /// Tells pairs at the same socket apart.
+    pub id: u32,
+    /// Which end this is.
+    pub role: MemifRole,
+    /// What the client must know, if anything.
+    pub secret: Option<String>,
+    /// Packets that wait in each direction of each queue; a power of two.
+    pub ring_size: u32,
+}
+
+/// Which end of a memif.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MemifRole {
+    /// Makes the socket and waits for clients.
+    Server,
+    /// Connects to a server.
+    Client,
 }
 
 /// `[[uplink]]`

@@ -5,12 +5,12 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use sekisho_types::{IpProtocol, Ipv4Prefix, MacAddr, Name, Prefix};
+use sekisho_types::{IpProtocol, Ipv4Prefix, MacAddr, Name, PciAddress, Prefix};
 
 use super::fields::Fields;
-use super::model::{Hugepages, InterfaceAddress};
+use super::model::{Hugepages, InterfaceAddress, MemifRole};
 use super::problem::{Located, Place, Problems};
-use super::text::{Driver, KernelInterface, Permit};
+use super::text::{Driver, KernelInterface, Permit, Secret, SocketPath};
 
 /// A value that may be missing.
 pub(super) type Maybe<T> = Option<Located<T>>;
@@ -76,27 +76,64 @@ impl Underlay {
     }
 }
 
+/// Which of the keys belong together is told by the kind.
 pub(super) struct Port {
+    pub(super) at: Place,
     pub(super) name: Maybe<Name>,
     pub(super) kind: Maybe<Driver>,
     pub(super) interface: Maybe<KernelInterface>,
     pub(super) namespace: Maybe<Name>,
+    pub(super) address: Maybe<PciAddress>,
+    pub(super) socket: Maybe<SocketPath>,
+    pub(super) id: Maybe<u32>,
+    pub(super) role: Maybe<MemifRole>,
+    pub(super) secret: Maybe<Secret>,
+    pub(super) ring_size: Maybe<u32>,
     pub(super) mac: Maybe<MacAddr>,
     pub(super) mtu: Maybe<u16>,
+    /// The keys that are there, understood or not.
+    pub(super) said: Vec<&'static str>,
 }
 
 impl Port {
     pub(super) fn read(mut f: Fields<'_>, p: &mut Problems<'_>) -> Self {
         let port = Self {
+            at: f.at.clone(),
             name: f.required("name", "\"isp-a\"", p),
-            kind: f.required("kind", "\"tap\" or \"af_packet\"", p),
-            interface: f.required("interface", "\"eth1\"", p),
+            kind: f.required("kind", "\"pci\", \"af_packet\", ..", p),
+            interface: f.text("interface", p),
             namespace: f.text("namespace", p),
+            address: f.text("address", p),
+            socket: f.text("socket", p),
+            id: f.integer("id", 0, u32::MAX.into(), p),
+            role: f.text("role", p),
+            secret: f.text("secret", p),
+            ring_size: f.integer("ring-size", 2, 16384, p),
             mac: f.text("mac", p),
             mtu: f.integer("mtu", 576, 9216, p),
+            said: f.said(),
         };
         f.finish(p);
         port
+    }
+
+    /// The keys that only some kinds have, where they are.
+    pub(super) fn own_keys(&self) -> Vec<(&'static str, &Place)> {
+        fn at<T>(value: &Maybe<T>) -> Option<&Place> {
+            value.as_ref().map(|located| &located.at)
+        }
+        let keys = [
+            ("interface", at(&self.interface)),
+            ("namespace", at(&self.namespace)),
+            ("address", at(&self.address)),
+            ("socket", at(&self.socket)),
+            ("id", at(&self.id)),
+            ("role", at(&self.role)),
+            ("secret", at(&self.secret)),
+            ("ring-size", at(&self.ring_size)),
+        ];
+        let there = keys.into_iter();
+        there.filter_map(|(key, at)| Some((key, at?))).collect()
     }
 }
 

@@ -5,9 +5,9 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use sekisho_types::{IpProtocol, Ipv4Prefix, MacAddr, Name, Prefix, PrefixError};
+use sekisho_types::{IpProtocol, Ipv4Prefix, MacAddr, Name, PciAddress, Prefix, PrefixError};
 
-use super::model::{Hugepages, InterfaceAddress};
+use super::model::{Hugepages, InterfaceAddress, MemifRole};
 
 /// A value that can be read from text. The error says what would be right.
 pub(super) trait FromText: Sized {
@@ -24,7 +24,7 @@ macro_rules! from_text_by_from_str {
     )+};
 }
 
-from_text_by_from_str!(Name, MacAddr, Ipv4Prefix);
+from_text_by_from_str!(Name, MacAddr, PciAddress, Ipv4Prefix);
 
 impl FromText for String {
     fn from_text(text: &str) -> Result<Self, String> {
@@ -232,12 +232,76 @@ pub(super) struct Permit(pub(super) bool);
 pub(super) enum Driver {
     Tap,
     AfPacket,
+    AfXdp,
+    Memif,
+    Pci,
+}
+
+impl Driver {
+    pub(super) const ALL: [Self; 5] = [
+        Self::Tap,
+        Self::AfPacket,
+        Self::AfXdp,
+        Self::Memif,
+        Self::Pci,
+    ];
+
+    /// How it is written.
+    pub(super) fn word(self) -> &'static str {
+        match self {
+            Self::Tap => "tap",
+            Self::AfPacket => "af_packet",
+            Self::AfXdp => "af_xdp",
+            Self::Memif => "memif",
+            Self::Pci => "pci",
+        }
+    }
+}
+
+/// The path of a memif's socket: what both the kernel and DPDK's argument syntax take.
+#[derive(Clone, Debug)]
+pub(super) struct SocketPath(pub(super) PathBuf);
+
+impl FromText for SocketPath {
+    fn from_text(text: &str) -> Result<Self, String> {
+        if text.starts_with('/') && text.len() <= 107 && text.bytes().all(is_plain) {
+            Ok(Self(text.into()))
+        } else {
+            Err(format!(
+                "{text:?} is no path of a memif socket; use an absolute one of at most 107 letters, \
+                 digits and /._-+@"
+            ))
+        }
+    }
+}
+
+/// What a memif's client must know.
+#[derive(Clone, Debug)]
+pub(super) struct Secret(pub(super) String);
+
+impl FromText for Secret {
+    fn from_text(text: &str) -> Result<Self, String> {
+        if (1..=23).contains(&text.len()) && text.bytes().all(is_plain) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err("this is no secret of a memif; use 1 to 23 letters, digits and /._-+@".into())
+        }
+    }
+}
+
+/// Characters that mean nothing to DPDK's argument syntax.
+fn is_plain(b: u8) -> bool {
+    b.is_ascii_alphanumeric() || b"/._-+@".contains(&b)
 }
 
 from_text_words! {
     Hugepages { "auto" => Hugepages::Auto, "never" => Hugepages::Never, "require" => Hugepages::Require }
     Permit { "permit" => Permit(true), "deny" => Permit(false) }
-    Driver { "tap" => Driver::Tap, "af_packet" => Driver::AfPacket }
+    Driver {
+        "pci" => Driver::Pci, "af_packet" => Driver::AfPacket, "af_xdp" => Driver::AfXdp,
+        "tap" => Driver::Tap, "memif" => Driver::Memif,
+    }
+    MemifRole { "server" => MemifRole::Server, "client" => MemifRole::Client }
     IpProtocol { "tcp" => IpProtocol::TCP, "udp" => IpProtocol::UDP }
 }
 

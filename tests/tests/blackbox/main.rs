@@ -8,6 +8,7 @@ mod config;
 mod lifecycle;
 mod nat;
 mod nat_inbound;
+mod ports;
 mod raw;
 mod router;
 mod show;

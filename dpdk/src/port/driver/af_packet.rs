@@ -1,6 +1,6 @@
 //! `net_af_packet`: packet sockets with memory-mapped rings on an existing kernel interface.
 
-use super::{Interface, MacBy, MtuBy, Plan, longest_frame};
+use super::{Device, Interface, MacBy, MtuBy, Plan, TX_DESCRIPTORS, longest_frame};
 use crate::port::PortOptions;
 
 /// What the kernel puts before a received frame in its slot of the ring (`TPACKET_V2`): header,
@@ -22,18 +22,24 @@ pub(super) fn plan<'a>(
 ) -> Plan<'a> {
     let slot = slot(options.mtu);
     Plan {
-        driver: "net_af_packet",
-        arguments: format!(
-            "iface={interface},qpairs={},framesz={slot},blocksz={},framecnt={SLOTS}",
-            options.queues,
-            slot * SLOTS_PER_BLOCK,
-        ),
+        device: Device::Virtual {
+            driver: "net_af_packet",
+            arguments: format!(
+                "iface={interface},qpairs={},framesz={slot},blocksz={},framecnt={SLOTS}",
+                options.queues,
+                slot * SLOTS_PER_BLOCK,
+            ),
+        },
         interface: Some(Interface {
             name: interface,
             namespace,
             made: false,
+            xdp: false,
         }),
+        socket: None,
         rx_descriptors: 0,
+        tx_descriptors: TX_DESCRIPTORS,
+        buffers: 0,
         queues_most: 64,
         mtu_most: 9600,
         mtu: MtuBy::Kernel,

@@ -2,7 +2,7 @@
 
 use sekisho_dpdk_sys as sys;
 
-use super::{MacBy, MtuBy, Plan};
+use super::{Device, MacBy, MtuBy, Plan, TX_DESCRIPTORS};
 
 pub(super) fn plan(frame_size: u16) -> Plan<'static> {
     let arguments = if frame_size == 0 {
@@ -11,10 +11,15 @@ pub(super) fn plan(frame_size: u16) -> Plan<'static> {
         format!("size={frame_size}")
     };
     Plan {
-        driver: "net_null",
-        arguments,
+        device: Device::Virtual {
+            driver: "net_null",
+            arguments,
+        },
         interface: None,
+        socket: None,
         rx_descriptors: 0,
+        tx_descriptors: TX_DESCRIPTORS,
+        buffers: 0,
         queues_most: sys::SEKISHO_QUEUES_MAX as u16,
         mtu_most: 9600,
         mtu: MtuBy::Configuration,

@@ -3,7 +3,7 @@
 use sekisho_dpdk_sys as sys;
 use sekisho_types::MacAddr;
 
-use super::{Interface, MacBy, MtuBy, Plan, mac_argument};
+use super::{Device, Interface, MacBy, MtuBy, Plan, TX_DESCRIPTORS, mac_argument};
 
 /// The driver declares frames of 1522 octets its longest, of which DPDK reserves 18.
 const MTU_MOST: u16 = 1504;
@@ -14,15 +14,21 @@ pub(super) fn plan<'a>(
     mac: Option<MacAddr>,
 ) -> Plan<'a> {
     Plan {
-        driver: "net_tap",
-        arguments: format!("iface={interface}{}", mac_argument(mac)),
+        device: Device::Virtual {
+            driver: "net_tap",
+            arguments: format!("iface={interface}{}", mac_argument(mac)),
+        },
         interface: Some(Interface {
             name: interface,
             namespace,
             made: true,
+            xdp: false,
         }),
+        socket: None,
         // Each holds a buffer, and without scattering only the first is ever used.
         rx_descriptors: 1,
+        tx_descriptors: TX_DESCRIPTORS,
+        buffers: 1,
         queues_most: sys::SEKISHO_TAP_QUEUES_MAX as u16,
         mtu_most: MTU_MOST,
         mtu: MtuBy::Driver,

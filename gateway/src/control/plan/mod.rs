@@ -21,6 +21,7 @@ use sekisho_types::{InterfaceId, Ipv4Prefix, MacAddr, Name, Prefix, SegmentId, V
 
 use super::ids::{Ids, IdsExhausted};
 use super::neighbor::Location;
+use crate::control::links::LinkName;
 use crate::counters::TrafficCounters;
 use crate::snapshot::{Segment, Snapshot, Tenant, Underlay, Uplink};
 use crate::tunnel_table::{TenantNat, TunnelTable};
@@ -74,8 +75,8 @@ pub struct Plan {
     pub host_addresses: Vec<IpAddr>,
     /// The uplinks without which no tunnel works: any of them suffices.
     pub underlay_uplinks: Vec<InterfaceId>,
-    /// The kernel interface under each uplink, where its state can be watched.
-    pub watched: HashMap<String, InterfaceId>,
+    /// The link under each uplink, where its state can be watched.
+    pub watched: HashMap<LinkName, InterfaceId>,
 }
 
 /// Makes plans; remembers the numbers it gave to names, so that an unchanged thing keeps its own.
@@ -359,18 +360,20 @@ impl Planner {
         }
     }
 
-    fn watched(&self, config: &Config) -> HashMap<String, InterfaceId> {
-        let interface = |uplink: &model::Uplink| {
+    fn watched(&self, config: &Config) -> HashMap<LinkName, InterfaceId> {
+        let link = |uplink: &model::Uplink| {
             let port = config.ports.iter().find(|port| port.name == uplink.port)?;
-            match &port.kind {
-                PortKind::AfPacket { interface } => {
-                    Some((interface.clone(), self.uplink_id(&uplink.name)))
+            let name = match &port.kind {
+                PortKind::AfPacket { interface } | PortKind::AfXdp { interface } => {
+                    LinkName::Interface(interface.clone())
                 }
+                PortKind::Memif(_) | PortKind::Pci { .. } => LinkName::Port(port.name.clone()),
                 // The daemon itself keeps a TAP up.
-                PortKind::Tap { .. } => None,
-            }
+                PortKind::Tap { .. } => return None,
+            };
+            Some((name, self.uplink_id(&uplink.name)))
         };
-        config.uplinks.iter().filter_map(interface).collect()
+        config.uplinks.iter().filter_map(link).collect()
     }
 }
 

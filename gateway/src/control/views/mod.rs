@@ -37,8 +37,6 @@ pub struct Facts {
     pub lcores: Vec<Lcore>,
     /// Ports by index.
     pub ports: Vec<PortHandle>,
-    /// What drives each port.
-    pub drivers: Vec<&'static str>,
     /// DPDK's version.
     pub dpdk: String,
 }
@@ -118,7 +116,7 @@ impl Backend for Manager {
                 Some(v1::Interface {
                     name: uplink.name.to_string(),
                     port: configured.port.to_string(),
-                    driver: self.facts.drivers[usize::from(uplink.port)].to_owned(),
+                    driver: port.driver().to_owned(),
                     mac: uplink.mac.to_string(),
                     mtu: uplink.mtu.into(),
                     admin_up: true,

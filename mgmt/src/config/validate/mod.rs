@@ -6,6 +6,7 @@
 mod bgp;
 mod nat;
 mod outside;
+mod port;
 mod provider;
 mod tenant;
 
@@ -23,7 +24,7 @@ use super::raw::{Maybe, Raw};
 pub(super) fn validate(raw: &Raw, p: &mut Problems<'_>) -> Option<Config> {
     let names = Names::collect(raw, p);
     let gateway = provider::gateway(raw.gateway.as_ref(), p);
-    let ports = provider::ports(&raw.ports, p);
+    let ports = port::ports(&raw.ports, p);
     let uplinks = provider::uplinks(raw, &names, p);
     let underlay = provider::underlay(raw, p);
     let routes = provider::routes(raw, p);

@@ -6,17 +6,15 @@ use std::path::PathBuf;
 use sekisho_types::{MacAddr, Name, Prefix};
 
 use crate::config::model::{
-    Gateway, Hugepages, InterfaceAddress, Port, PortKind, RouteTarget, StaticRoute, Underlay,
-    Uplink,
+    Gateway, Hugepages, InterfaceAddress, RouteTarget, StaticRoute, Underlay, Uplink,
 };
 use crate::config::problem::{Located, Problems};
 use crate::config::raw::{self, Maybe, Raw};
-use crate::config::text::{Driver, KernelInterface};
 
 use super::{Names, Reported, all, check_host, or, refer, unique, uplink_addresses};
 
 /// The Ethernet payload every port can carry unless told otherwise.
-const DEFAULT_MTU: u16 = 1500;
+pub(super) const DEFAULT_MTU: u16 = 1500;
 
 pub(super) fn gateway(raw: Option<&raw::Gateway>, p: &mut Problems<'_>) -> Option<Gateway> {
     let workers = raw.map_or(1, |raw| or(&raw.workers, 1));
@@ -55,53 +53,6 @@ pub(super) fn gateway(raw: Option<&raw::Gateway>, p: &mut Problems<'_>) -> Optio
         host_interface: raw
             .and_then(|raw| raw.host_interface.as_ref())
             .map_or_else(|| "sekisho0".to_owned(), |name| name.0.clone()),
-    })
-}
-
-pub(super) fn ports(raw: &[raw::Port], p: &mut Problems<'_>) -> Option<Vec<Port>> {
-    // A TAP of one namespace does not collide with its namesake in another.
-    let mut seen: Vec<(&KernelInterface, Option<&Name>)> = Vec::new();
-    for port in raw {
-        let namespace = port.namespace.as_ref().map(|name| &name.value);
-        if let Some(interface) = &port.interface {
-            if seen.contains(&(&interface.value, namespace)) {
-                let message = format!(
-                    "interface {} is another port's already; each port needs its own",
-                    interface.0
-                );
-                p.error(&interface.at, message);
-            }
-            seen.push((&interface.value, namespace));
-        }
-        if let (Some(kind), Some(namespace)) = (&port.kind, &port.namespace)
-            && kind.value == Driver::AfPacket
-        {
-            p.error(
-                &namespace.at,
-                "an af_packet port uses an interface of the daemon's own namespace; remove this, \
-                 or use kind = \"tap\"",
-            );
-        }
-    }
-    all(raw.iter().map(|port| build_port(port, p)))
-}
-
-fn build_port(port: &raw::Port, p: &mut Problems<'_>) -> Option<Port> {
-    if let Some(mac) = &port.mac {
-        check_mac(mac, p);
-    }
-    let interface = port.interface.as_ref()?.0.clone();
-    Some(Port {
-        name: port.name.as_ref()?.value.clone(),
-        kind: match port.kind.as_ref()?.value {
-            Driver::Tap => PortKind::Tap {
-                interface,
-                namespace: port.namespace.as_ref().map(|name| name.value.clone()),
-            },
-            Driver::AfPacket => PortKind::AfPacket { interface },
-        },
-        mac: port.mac.as_ref().map(|mac| mac.value),
-        mtu: or(&port.mtu, DEFAULT_MTU),
     })
 }
 
