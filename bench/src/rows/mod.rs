@@ -1,5 +1,7 @@
 //! The rows: one file each.
 
+mod fib;
+
 use anyhow::{Result, bail};
 
 use crate::options::Options;
@@ -13,7 +15,16 @@ pub(crate) struct Row {
     pub(crate) run: fn(&Options, &mut Report) -> Result<()>,
 }
 
-const ROWS: &[Row] = &[];
+const ROWS: &[Row] = &[
+    Row {
+        name: "fib-lookup",
+        run: fib::lookup,
+    },
+    Row {
+        name: "fib-update",
+        run: fib::update,
+    },
+];
 
 /// The rows of those names; all without a name.
 pub(crate) fn selected(names: &[String]) -> Result<Vec<&'static Row>> {
