@@ -5,7 +5,6 @@ use std::net::Ipv4Addr;
 
 use anyhow::Result;
 use sekisho_mem::{HugeSlice, prefetch_read};
-use sekisho_types::Ipv4Prefix;
 
 use super::BATCH;
 use super::lookup::{ROW, measure};
@@ -52,7 +51,7 @@ pub(super) fn rte_fib(
     options: &Options,
     report: &mut Report,
     params: &[(&str, serde_json::Value)],
-    routes: &[Ipv4Prefix],
+    routes: &[sekisho_types::Ipv4Prefix],
     addresses: &[Ipv4Addr],
     eal: &sekisho_dpdk::Eal,
 ) -> Result<()> {
@@ -69,28 +68,29 @@ pub(super) fn rte_fib(
     let comparator = format!("rte_fib DIR24_8, {pages} pages");
     let comparator = Some(comparator.as_str());
     let mut table = sekisho_dpdk::Dir24::new(eal, "comparator", routes.len() + 1)?;
-    let mut rate = |table: &mut sekisho_dpdk::Dir24, what: &str, routes: &[Ipv4Prefix]| {
-        let begin = Instant::now();
-        for (number, route) in routes.iter().enumerate() {
-            if what == "withdraw" {
-                table.delete(route.addr(), route.len())?;
-            } else {
-                let next_hop = u32::try_from(number % LEAVES)? + 1;
-                table.add(route.addr(), route.len(), next_hop)?;
+    let mut rate =
+        |table: &mut sekisho_dpdk::Dir24, what: &str, routes: &[sekisho_types::Ipv4Prefix]| {
+            let begin = Instant::now();
+            for (number, route) in routes.iter().enumerate() {
+                if what == "withdraw" {
+                    table.delete(route.addr(), route.len())?;
+                } else {
+                    let next_hop = u32::try_from(number % LEAVES)? + 1;
+                    table.add(route.addr(), route.len(), next_hop)?;
+                }
             }
-        }
-        let rate = [routes.len() as f64 / begin.elapsed().as_secs_f64()];
-        let mut params = params.to_vec();
-        params.push(("what", what.into()));
-        report.add(
-            update::ROW,
-            &params,
-            Metric::RatePerSecond,
-            &rate,
-            comparator,
-        );
-        anyhow::Ok(())
-    };
+            let rate = [routes.len() as f64 / begin.elapsed().as_secs_f64()];
+            let mut params = params.to_vec();
+            params.push(("what", what.into()));
+            report.add(
+                update::ROW,
+                &params,
+                Metric::RatePerSecond,
+                &rate,
+                comparator,
+            );
+            anyhow::Ok(())
+        };
     rate(&mut table, "load", routes)?;
     let some = &routes[..routes.len().div_ceil(10)];
     rate(&mut table, "withdraw", some)?;
