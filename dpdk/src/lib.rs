@@ -55,6 +55,8 @@
 
 mod burst;
 mod eal;
+#[cfg(feature = "fib-comparator")]
+mod fib;
 mod lcore;
 mod mbuf;
 mod mempool;
@@ -64,6 +66,8 @@ mod tsc;
 
 pub use burst::Burst;
 pub use eal::{Eal, EalError, EalOptions, HugePages, LogLevel, allowed_cpus, version};
+#[cfg(feature = "fib-comparator")]
+pub use fib::{Dir24, Dir24Error};
 pub use lcore::{LaunchError, Lcore, LcoreHandle, LcorePanic, lcore_id};
 pub use mbuf::{LinearizeError, Mbuf};
 pub use mempool::{Mempool, MempoolError, MempoolOptions};

@@ -33,6 +33,14 @@ const LIBRARIES: &[&str] = &[
     "rte_ring",
 ];
 
+/// DPDK's own forwarding table, to compare with.
+const COMPARATOR_FUNCTIONS: &str = "rte_fib_(create|add|delete|free|lookup_bulk)";
+const COMPARATOR_LIBRARY: &str = "rte_fib";
+
+fn with_comparator() -> bool {
+    env::var_os("CARGO_FEATURE_FIB_COMPARATOR").is_some()
+}
+
 fn main() -> ExitCode {
     match build() {
         Ok(()) => ExitCode::SUCCESS,
@@ -67,6 +75,9 @@ fn build() -> Result<(), String> {
     // After the shim, whose symbols they resolve.
     for library in LIBRARIES {
         println!("cargo::rustc-link-lib=dylib={library}");
+    }
+    if with_comparator() {
+        println!("cargo::rustc-link-lib=dylib={COMPARATOR_LIBRARY}");
     }
     Ok(())
 }
@@ -114,6 +125,11 @@ fn bind(flags: &[String]) -> Result<bindgen::Bindings, String> {
         .formatter(bindgen::Formatter::None);
     for function in FUNCTIONS {
         builder = builder.allowlist_function(function);
+    }
+    if with_comparator() {
+        builder = builder
+            .header_contents("comparator.h", "#include <rte_fib.h>")
+            .allowlist_function(COMPARATOR_FUNCTIONS);
     }
     for name in TYPES {
         builder = builder.allowlist_type(name);

@@ -1,6 +1,7 @@
 //! The rows: one file each.
 
 mod drop;
+mod fib;
 mod floor;
 mod forward;
 mod memif;
@@ -39,6 +40,8 @@ pub(crate) const ROWS: &[Row] = &[
     row("new-sessions", new_sessions::run),
     row("miss-drop", drop::run),
     row("many-tenants", tenants::run),
+    row("fib-lookup", fib::lookup),
+    row("fib-update", fib::update),
     row("nat-engine", nat_engine::run),
     row(MEMIF, memif::run),
 ];

@@ -110,7 +110,10 @@ mod tests {
                     assert!(!std::mem::replace(owner, true));
                 }
             }
-            assert_eq!(arena.in_use(), held.iter().map(|(_, count)| count).sum());
+            assert_eq!(
+                arena.in_use(),
+                held.iter().map(|held| held.1).sum::<usize>()
+            );
             assert!(!owners[0] && !owners[1]);
         }
     }
