@@ -33,6 +33,8 @@ struct Wish {
     /// Its place in the batch.
     place: usize,
     key: MappingKey,
+    /// The block its port will likely be of.
+    block: u32,
     /// The mapping it uses, once it has one; else 0.
     mapping: u32,
     outside: Word,
@@ -96,7 +98,7 @@ impl Engine {
 
     /// Asks for the records of hosts and mappings, then for the blocks of the hosts.
     #[inline]
-    fn approach(&self, wishes: &[Wish]) {
+    fn approach(&self, wishes: &mut [Wish]) {
         for (place, wish) in wishes.iter().enumerate() {
             if let Some(next) = wishes.get(place + AHEAD) {
                 self.ports.prefetch_host_index(next.key.host_hash);
@@ -109,12 +111,13 @@ impl Engine {
                 self.mappings.prefetch(number);
             });
         }
-        for (place, wish) in wishes.iter().enumerate() {
+        for place in 0..wishes.len() {
             if let Some(next) = wishes.get(place + AHEAD) {
                 self.ports.prefetch_host(next.key.host_hash);
             }
-            self.ports
-                .prefetch_current_block(&wish.key, wish.key.transport);
+            let wish = &mut wishes[place];
+            wish.block = self.ports.current_block(&wish.key);
+            self.ports.prefetch_block(wish.block);
         }
     }
 
@@ -123,8 +126,7 @@ impl Engine {
     fn reserve(&mut self, now: Time, packets: &[Departure], wishes: &mut [Wish]) {
         for place in 0..wishes.len() {
             if let Some(next) = wishes.get(place + AHEAD) {
-                self.ports
-                    .prefetch_current_block(&next.key, next.key.transport);
+                self.ports.prefetch_block(next.block);
                 self.mapping_index.prefetch(next.key.hash);
             }
             self.mappings.prefetch_vacant(AHEAD as u32);
@@ -185,6 +187,7 @@ impl Wish {
     const NONE: Self = Self {
         place: 0,
         key: MappingKey::NONE,
+        block: 0,
         mapping: 0,
         outside: Word(0),
         toward: 0,

@@ -542,9 +542,9 @@ impl Pair {
 fn the_engine_does_what_the_model_does_with_random_packets() {
     for seed in 1..=4 {
         let mut pair = Pair::new(seed);
-        for packet in 0..50_000 {
+        for step in 0..12_000 {
             pair.step();
-            if packet % 1000 == 0 {
+            if step % 500 == 0 {
                 pair.compare_sessions();
             }
         }

@@ -275,12 +275,11 @@ impl Ports {
         self.hosts.prefetch(host);
     }
 
-    /// Asks for the block a host will take a port from, once its record is there.
+    /// The block a host will take a port from, if it has one: else 0.
     #[inline]
-    pub(crate) fn prefetch_current_block(&self, key: &MappingKey, transport: Transport) {
-        if let Some(host) = self.find_host(key) {
-            self.prefetch_block(self.hosts[host].current[transport.index()]);
-        }
+    pub(crate) fn current_block(&self, key: &MappingKey) -> u32 {
+        let host = self.find_host(key);
+        host.map_or(0, |host| self.hosts[host].current[key.transport.index()])
     }
 
     /// Asks for the lines of a block.
