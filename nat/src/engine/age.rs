@@ -99,7 +99,7 @@ impl Engine {
 
     /// [`Self::age`] with a budget that follows from the time passed since the last call: all records
     /// are met in an eighth of the shortest time-out. A call looks at 1024 records at most, and stops
-    /// when 256 have gone, which takes less than 100 us; what is left is made up for by later calls.
+    /// when 256 have gone, which takes some 100 us; what is left is made up for by later calls.
     /// To be called by a worker on each turn. Returns how many went.
     pub fn age_in_turn(&mut self, now: Time) -> u32 {
         let round = u64::from((self.policy.shortest_timeout() / ROUNDS).max(1));
