@@ -1,11 +1,13 @@
 //! `nat-engine`: the NAT engine alone, no packets around it.
 
 mod flows;
+mod lifetime;
+mod memory;
 
 use std::net::SocketAddrV4;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use sekisho_dpdk::rdtsc;
@@ -13,7 +15,7 @@ use sekisho_nat::{Departure, Engine, Filtering, FlowKey, Hit, Outbound, Probe, T
 use sekisho_types::{InterfaceId, IpProtocol};
 use serde_json::json;
 
-use self::flows::{FORWARD, Flow, Flows, engine};
+use self::flows::{Flow, Flows, engine};
 use crate::options::Options;
 use crate::report::{Metric, Report};
 
@@ -64,9 +66,9 @@ pub(super) fn run(options: &Options, report: &mut Report) -> Result<()> {
         connections(options, report, live)?;
     }
     let live = if options.quick { 100_000 } else { 4_000_000 };
-    memory(report, live)?;
-    churn(options, report, live)?;
-    aging(
+    memory::memory(report, live)?;
+    lifetime::churn(options, report, live)?;
+    lifetime::aging(
         options,
         report,
         if options.quick { 50_000 } else { 1_000_000 },
@@ -350,151 +352,5 @@ fn connections(options: &Options, report: &mut Report, live: usize) -> Result<()
         ("protocol", json!("tcp")),
     ];
     report.ours(NAME, &params, Metric::PipelineClocksPerPacket, &samples);
-    Ok(())
-}
-
-/// Octets for a session, all in: each with a mapping of its own, and without mappings.
-fn memory(report: &mut Report, sessions: usize) -> Result<()> {
-    let new = || engine(sessions, Duration::from_secs(7440), Filtering::default());
-    let live = Flows::new(sessions, 0).take(sessions);
-    let before = resident()?;
-    let mut mapped = new()?;
-    for burst in live.chunks(BURST) {
-        create(&mut mapped, Time::default(), burst, |_| {})?;
-    }
-    let mapped_resident = resident()? - before;
-    let before = resident()?;
-    let mut forwarded = new()?;
-    for remote in 0..sessions as u32 {
-        let key = FlowKey {
-            src: SocketAddrV4::new(remote.reverse_bits().into(), 1024),
-            dst: FORWARD.outside,
-            protocol: FORWARD.protocol,
-        };
-        let outcome = forwarded.inbound(Time::default(), &key, &SYN);
-        ensure!(outcome.is_ok(), "a new flow was refused: {outcome:?}");
-    }
-    let forwarded_resident = resident()? - before;
-    let bytes = [
-        ("its mapping, counted", mapped.memory().total()),
-        ("its mapping, resident", mapped_resident),
-        ("no mapping, counted", forwarded.memory().total()),
-        ("no mapping, resident", forwarded_resident),
-    ];
-    for (with, bytes) in bytes {
-        let params = [("live", json!(sessions)), ("with", json!(with))];
-        let each = bytes as f64 / sessions as f64;
-        report.ours(NAME, &params, Metric::BytesPerEntry, &[each]);
-    }
-    Ok(())
-}
-
-/// Octets of this process that are in memory.
-fn resident() -> Result<usize> {
-    let status = std::fs::read_to_string("/proc/self/status")?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let number = line.and_then(|rest| rest.split_whitespace().next());
-    let kib: usize = number
-        .context("no resident size in /proc/self/status")?
-        .parse()?;
-    Ok(kib * 1024)
-}
-
-/// Sessions created and expired, as many of both, sustained while `live` are there.
-fn churn(options: &Options, report: &mut Report, live: usize) -> Result<()> {
-    // One session a millisecond lives for `live` milliseconds.
-    let timeout = Duration::from_millis(live as u64);
-    // The sweep goes round eight times in that time, so an eighth more are there.
-    const ROUNDS: usize = 8;
-    let room = live / 4 * 5;
-    let mut engine = engine(room, timeout, Filtering::default())?;
-    let mut flows = Flows::new(live, 0);
-    let mut millis = 0;
-    let mut samples = Vec::new();
-    let mut turn = |engine: &mut Engine, burst: &[Flow]| -> Result<()> {
-        millis += burst.len() as u64;
-        let now = Time::from_millis(millis);
-        create(engine, now, burst, |outside| {
-            std::hint::black_box(outside);
-        })?;
-        engine.age(now, (burst.len() * ROUNDS) as u32);
-        Ok(())
-    };
-    for _ in 0..live * 3 / NEW {
-        for burst in flows.take(NEW).chunks(BURST) {
-            turn(&mut engine, burst)?;
-        }
-    }
-    let (clock, before) = (Instant::now(), rdtsc());
-    for _ in 0..options.repetitions() {
-        let new = [flows.take(NEW), flows.take(NEW), flows.take(NEW)].concat();
-        samples.push(median_of_slices(&new, |slice| {
-            slice
-                .chunks(BURST)
-                .try_for_each(|burst| turn(&mut engine, burst))
-        })?);
-    }
-    let hz = (rdtsc() - before) as f64 / clock.elapsed().as_secs_f64();
-    let held = engine.stats().udp_sessions as usize;
-    ensure!(
-        (live..live / 4 * 5).contains(&held),
-        "{held} sessions are there"
-    );
-    let params = [
-        ("live", json!(live)),
-        ("work", json!("created and expired")),
-    ];
-    report.ours(NAME, &params, Metric::PipelineClocksPerPacket, &samples);
-    let rates: Vec<f64> = samples.iter().map(|clocks| hz / clocks).collect();
-    report.ours(NAME, &params, Metric::RatePerSecond, &rates);
-    Ok(())
-}
-
-/// A whole table that lives, then expires at once: how long one turn of aging holds a worker up.
-fn aging(options: &Options, report: &mut Report, live: usize) -> Result<()> {
-    const TIMEOUT: u64 = 20_000;
-    let mut samples: [Vec<f64>; 4] = Default::default();
-    for _ in 0..options.repetitions() {
-        let timeout = Duration::from_millis(TIMEOUT);
-        let mut engine = engine(live, timeout, Filtering::default())?;
-        for burst in Flows::new(live, 2).take(live).chunks(BURST) {
-            create(&mut engine, Time::default(), burst, |_| {})?;
-        }
-        let (clock, before) = (Instant::now(), rdtsc());
-        let start = rdtsc();
-        for _ in 0..=live / 512 {
-            engine.age(Time::from_millis(1), 512);
-        }
-        samples[0].push((rdtsc() - start) as f64 / live as f64);
-        let mut turns = Vec::new();
-        let mut millis = TIMEOUT;
-        while engine.stats().mappings > 0 {
-            millis += 1;
-            let start = rdtsc();
-            let gone = engine.age_in_turn(Time::from_millis(millis));
-            turns.push(((rdtsc() - start) as f64, f64::from(gone)));
-            ensure!(millis < 4 * TIMEOUT, "sessions were left");
-        }
-        let hz = (rdtsc() - before) as f64 / clock.elapsed().as_secs_f64();
-        let each = turns.iter().filter(|(_, gone)| *gone > 0.0);
-        let mut each: Vec<f64> = each.map(|(clocks, gone)| clocks / gone).collect();
-        each.sort_by(f64::total_cmp);
-        samples[1].push(each[each.len() / 2]);
-        let mut clocks: Vec<f64> = turns.iter().map(|(clocks, _)| *clocks).collect();
-        clocks.sort_by(f64::total_cmp);
-        let nanoseconds = |place: usize| clocks[place.min(clocks.len() - 1)] / hz * 1e9;
-        samples[2].push(nanoseconds(clocks.len() * 99 / 100));
-        samples[3].push(nanoseconds(clocks.len()));
-    }
-    let works = [
-        ("looked at by aging", Metric::PipelineClocksPerPacket),
-        ("expired by aging", Metric::PipelineClocksPerPacket),
-        ("99 % of turns of aging", Metric::Nanoseconds),
-        ("longest turn of aging", Metric::Nanoseconds),
-    ];
-    for ((work, metric), samples) in works.into_iter().zip(&samples) {
-        let params = [("live", json!(live)), ("work", json!(work))];
-        report.ours(NAME, &params, metric, samples);
-    }
     Ok(())
 }
