@@ -21,7 +21,11 @@
 //!   [`Engine::error_from_outside`] and [`Engine::error_from_inside`].
 //! - Sessions carry no packet or octet counters.
 //! - A TCP session is created by a SYN only; connections of before a restart have to be opened anew.
-//! - Under endpoint-independent filtering, an expired mapping admits packets until aging meets it.
+//! - Under endpoint-independent filtering, an expired mapping admits packets until aging meets it; a
+//!   rule that becomes endpoint-independent admits strangers to an old mapping once aging has met a
+//!   session of it.
+//! - Memory is committed as it is first used: the first session in a huge page waits until the kernel
+//!   has cleared that.
 
 #![forbid(unsafe_code)]
 

@@ -1,19 +1,21 @@
 //! `nat-engine`: the NAT engine alone, no packets around it.
 
 mod flows;
+mod lifetime;
+mod memory;
 
 use std::net::SocketAddrV4;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use sekisho_dpdk::rdtsc;
 use sekisho_nat::{Departure, Engine, Filtering, FlowKey, Hit, Outbound, Probe, TcpSegment, Time};
 use sekisho_types::{InterfaceId, IpProtocol};
-use serde_json::{Value, json};
+use serde_json::json;
 
-use self::flows::{FORWARD, Flow, Flows, engine};
+use self::flows::{Flow, Flows, engine};
 use crate::options::Options;
 use crate::report::{Metric, Report};
 
@@ -24,6 +26,9 @@ const PACKETS: usize = 1 << 21;
 /// Sessions created in one repetition.
 const NEW: usize = 1 << 16;
 const BURST: usize = 64;
+/// How many packets ahead a session is asked for again: a CPU with many lines under way drops
+/// requests.
+const AHEAD: usize = 8;
 /// More than all that is taken of hits adds up to.
 const MISSING: u64 = 1 << 60;
 const DATA: TcpSegment = segment(TcpSegment::ACK, 1001, 5001);
@@ -61,9 +66,9 @@ pub(super) fn run(options: &Options, report: &mut Report) -> Result<()> {
         connections(options, report, live)?;
     }
     let live = if options.quick { 100_000 } else { 4_000_000 };
-    memory(report, live)?;
-    churn(options, report, live)?;
-    aging(
+    memory::memory(report, live)?;
+    lifetime::churn(options, report, live)?;
+    lifetime::aging(
         options,
         report,
         if options.quick { 50_000 } else { 1_000_000 },
@@ -101,7 +106,10 @@ fn hits(options: &Options, report: &mut Report, sessions: usize) -> Result<()> {
             for burst in slice.chunks(burst) {
                 let probes = fill(burst, |flow| engine.probe_outbound(flow.vrf, &flow.key));
                 engine.prefetch_burst(&probes[..burst.len()]);
-                for probe in &probes[..burst.len()] {
+                for (place, probe) in probes[..burst.len()].iter().enumerate() {
+                    if let Some(next) = probes.get(place + AHEAD) {
+                        engine.prefetch(next);
+                    }
                     let hit = engine.hit_outbound(now, probe, &DATA, EGRESS);
                     sum += hit.map_or(MISSING, used);
                 }
@@ -112,7 +120,10 @@ fn hits(options: &Options, report: &mut Report, sessions: usize) -> Result<()> {
             for burst in slice.chunks(burst) {
                 let probes = fill(burst, |key| engine.probe_inbound(key));
                 engine.prefetch_burst(&probes[..burst.len()]);
-                for probe in &probes[..burst.len()] {
+                for (place, probe) in probes[..burst.len()].iter().enumerate() {
+                    if let Some(next) = probes.get(place + AHEAD) {
+                        engine.prefetch(next);
+                    }
                     let hit = engine.hit_inbound(now, probe, &DATA);
                     sum += hit.map_or(MISSING, used);
                 }
@@ -342,138 +353,4 @@ fn connections(options: &Options, report: &mut Report, live: usize) -> Result<()
     ];
     report.ours(NAME, &params, Metric::PipelineClocksPerPacket, &samples);
     Ok(())
-}
-
-/// Octets for a session, all in: each with a mapping of its own, and without mappings.
-fn memory(report: &mut Report, sessions: usize) -> Result<()> {
-    let new = || engine(sessions, Duration::from_secs(7440), Filtering::default());
-    let live = Flows::new(sessions, 0).take(sessions);
-    let before = resident()?;
-    let mut mapped = new()?;
-    for burst in live.chunks(BURST) {
-        create(&mut mapped, Time::default(), burst, |_| {})?;
-    }
-    let mapped_resident = resident()? - before;
-    let before = resident()?;
-    let mut forwarded = new()?;
-    for remote in 0..sessions as u32 {
-        let key = FlowKey {
-            src: SocketAddrV4::new(remote.reverse_bits().into(), 1024),
-            dst: FORWARD.outside,
-            protocol: FORWARD.protocol,
-        };
-        let outcome = forwarded.inbound(Time::default(), &key, &SYN);
-        ensure!(outcome.is_ok(), "a new flow was refused: {outcome:?}");
-    }
-    let forwarded_resident = resident()? - before;
-    let bytes = [
-        ("its mapping, counted", mapped.memory().total()),
-        ("its mapping, resident", mapped_resident),
-        ("no mapping, counted", forwarded.memory().total()),
-        ("no mapping, resident", forwarded_resident),
-    ];
-    for (with, bytes) in bytes {
-        let params = [("live", json!(sessions)), ("with", json!(with))];
-        let each = bytes as f64 / sessions as f64;
-        report.ours(NAME, &params, Metric::BytesPerEntry, &[each]);
-    }
-    Ok(())
-}
-
-/// Octets of this process that are in memory.
-fn resident() -> Result<usize> {
-    let status = std::fs::read_to_string("/proc/self/status")?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let number = line.and_then(|rest| rest.split_whitespace().next());
-    let kib: usize = number
-        .context("no resident size in /proc/self/status")?
-        .parse()?;
-    Ok(kib * 1024)
-}
-
-/// Sessions created and expired, as many of both, sustained while `live` are there.
-fn churn(options: &Options, report: &mut Report, live: usize) -> Result<()> {
-    // One session a millisecond lives for `live` milliseconds.
-    let timeout = Duration::from_millis(live as u64);
-    // The sweep goes round eight times in that time, so an eighth more are there.
-    const ROUNDS: usize = 8;
-    let room = live / 4 * 5;
-    let mut engine = engine(room, timeout, Filtering::default())?;
-    let mut flows = Flows::new(live, 0);
-    let mut millis = 0;
-    let mut samples = Vec::new();
-    let mut turn = |engine: &mut Engine, burst: &[Flow]| -> Result<()> {
-        millis += burst.len() as u64;
-        let now = Time::from_millis(millis);
-        create(engine, now, burst, |outside| {
-            std::hint::black_box(outside);
-        })?;
-        engine.age(now, (burst.len() * ROUNDS) as u32);
-        Ok(())
-    };
-    for _ in 0..live * 3 / NEW {
-        for burst in flows.take(NEW).chunks(BURST) {
-            turn(&mut engine, burst)?;
-        }
-    }
-    let (clock, before) = (Instant::now(), rdtsc());
-    for _ in 0..options.repetitions() {
-        let new = [flows.take(NEW), flows.take(NEW), flows.take(NEW)].concat();
-        samples.push(median_of_slices(&new, |slice| {
-            slice
-                .chunks(BURST)
-                .try_for_each(|burst| turn(&mut engine, burst))
-        })?);
-    }
-    let hz = (rdtsc() - before) as f64 / clock.elapsed().as_secs_f64();
-    let held = engine.stats().udp_sessions as usize;
-    ensure!(
-        (live..live / 4 * 5).contains(&held),
-        "{held} sessions are there"
-    );
-    let params = [
-        ("live", json!(live)),
-        ("work", json!("created and expired")),
-    ];
-    report.ours(NAME, &params, Metric::PipelineClocksPerPacket, &samples);
-    let rates: Vec<f64> = samples.iter().map(|clocks| hz / clocks).collect();
-    report.ours(NAME, &params, Metric::RatePerSecond, &rates);
-    Ok(())
-}
-
-/// A whole table that lives, then expires at once: how long one slice of aging holds a worker up.
-fn aging(options: &Options, report: &mut Report, live: usize) -> Result<()> {
-    let mut samples: [Vec<f64>; 3] = Default::default();
-    for _ in 0..options.repetitions() {
-        let (mut engine, ..) = filled(live, 0, 2)?;
-        let (clock, before) = (Instant::now(), rdtsc());
-        let (_, pass) = age_all(&mut engine, Time::from_millis(1), live);
-        let dead = Time::default().after(Duration::from_secs(7440));
-        let (longest, all) = age_all(&mut engine, dead, live);
-        let hz = (rdtsc() - before) as f64 / clock.elapsed().as_secs_f64();
-        ensure!(engine.stats().mappings == 0, "a mapping was left");
-        samples[0].push(pass as f64 / live as f64);
-        samples[1].push(all as f64 / live as f64);
-        samples[2].push(longest as f64 / hz * 1e9);
-    }
-    let params = |work| [("live", json!(live)), ("work", Value::from(work))];
-    let clocks = Metric::PipelineClocksPerPacket;
-    report.ours(NAME, &params("looked at by aging"), clocks, &samples[0]);
-    report.ours(NAME, &params("expired by aging"), clocks, &samples[1]);
-    let longest = params("longest slice of aging");
-    report.ours(NAME, &longest, Metric::Nanoseconds, &samples[2]);
-    Ok(())
-}
-
-/// Meets every record once; the longest call and all of them, in clocks.
-fn age_all(engine: &mut Engine, now: Time, live: usize) -> (u64, u64) {
-    const SLICE: u32 = 512;
-    let mut longest = 0;
-    let first = rdtsc();
-    for _ in 0..=live / SLICE as usize {
-        let start = rdtsc();
-        engine.age(now, SLICE);
-        longest = longest.max(rdtsc() - start);
-    }
-    (longest, rdtsc() - first)
 }

@@ -45,13 +45,18 @@ use crate::table::{Index, Slab, Tiers};
 use crate::tcp::Side;
 use crate::time::Time;
 
+/// How full the index of sessions is when all are there. Hits are faster the emptier it is.
+const SESSION_PERCENT: usize = 80;
+/// How full the index of mappings is when each session has one of its own.
+const MAPPING_PERCENT: usize = 82;
+
 /// What an engine is made for.
 #[derive(Clone, Copy, Debug)]
 pub struct EngineConfig {
     /// Whose it is.
     pub worker: WorkerId,
     /// Most sessions at a time. Memory for them is mapped at once and committed as it is used:
-    /// about 150 octets per session and mapping.
+    /// 107 octets for a session with a mapping of its own.
     pub max_sessions: u32,
     /// The secret of this boot; the same for all workers.
     pub seed: Seed,
@@ -130,10 +135,10 @@ impl Engine {
         let owners = Arc::clone(policy.owners());
         Ok(Self {
             sessions: Slab::new(capacity)?,
-            index: Index::new(capacity as usize * 2)?,
+            index: Index::new(capacity as usize * 2, SESSION_PERCENT)?,
             mappings: Slab::new(capacity)?,
-            mapping_index: Index::new(capacity as usize)?,
-            open_index: Tiers::new(capacity as usize / 16, capacity as usize)?,
+            mapping_index: Index::new(capacity as usize, MAPPING_PERCENT)?,
+            open_index: Tiers::new(capacity as usize / 32, capacity as usize)?,
             has_open_rules: policy.has_open_rules(),
             ports: Ports::new(config.worker, owners, capacity, random)?,
             sessions_by_vrf: HugeSlice::new(usize::from(u16::MAX) + 1)?,

@@ -10,7 +10,7 @@ use rand::Rng;
 use rand::rngs::StdRng;
 use sekisho_types::{InterfaceId, IpProtocol, VrfId, WorkerId};
 
-use super::{Engine, EngineConfig, Inbound, Outbound};
+use super::{Departure, Engine, EngineConfig, Inbound, Outbound};
 use crate::tcp::{Effect, Side, TcpState, Tracker};
 use crate::*;
 
@@ -407,7 +407,35 @@ impl Pair {
         }
     }
 
+    /// One packet, or several at the same time in a batch.
     fn outbound(&mut self) {
+        let count = if self.random.random_ratio(1, 4) {
+            self.random.random_range(2..50)
+        } else {
+            1
+        };
+        let now = self.now();
+        let packets: Vec<(VrfId, FlowKey, Departure)> =
+            (0..count).map(|_| self.departure()).collect();
+        let mut outcomes = Vec::new();
+        if count == 1 {
+            let (vrf, key, Departure { tcp, egress, .. }) = packets[0];
+            outcomes.push(self.engine.outbound(now, vrf, &key, &tcp, egress));
+        } else {
+            let departures: Vec<Departure> = packets.iter().map(|packet| packet.2).collect();
+            self.engine
+                .outbound_batch(now, &departures, |place, outcome| {
+                    assert_eq!(place, outcomes.len());
+                    outcomes.push(outcome);
+                });
+        }
+        assert_eq!(outcomes.len(), packets.len());
+        for ((vrf, key, Departure { tcp, egress, .. }), got) in packets.into_iter().zip(outcomes) {
+            self.compare_outbound(vrf, key, tcp, egress, got);
+        }
+    }
+
+    fn departure(&mut self) -> (VrfId, FlowKey, Departure) {
         let vrf = VrfId::new(self.random.random_range(1..3));
         let address = Ipv4Addr::new(10, 0, 0, self.random.random_range(1..10));
         let egress = InterfaceId::new(u16::from(self.random.random_ratio(1, 20)));
@@ -416,9 +444,20 @@ impl Pair {
             dst: self.remote(),
             protocol: self.protocol(),
         };
+        let probe = self.engine.probe_outbound(vrf, &key);
         let tcp = self.segment();
+        (vrf, key, Departure { probe, tcp, egress })
+    }
+
+    fn compare_outbound(
+        &mut self,
+        vrf: VrfId,
+        key: FlowKey,
+        tcp: TcpSegment,
+        egress: InterfaceId,
+        got: Result<Outbound, Refusal>,
+    ) {
         let expected = self.model.outbound(vrf, &key, &tcp, egress);
-        let got = self.engine.outbound(self.now(), vrf, &key, &tcp, egress);
         let Ok(Outbound::Translated { source, session }) = got else {
             assert!(
                 matches!(expected, Expected::Exactly(e) if e == got),
@@ -503,9 +542,9 @@ impl Pair {
 fn the_engine_does_what_the_model_does_with_random_packets() {
     for seed in 1..=4 {
         let mut pair = Pair::new(seed);
-        for packet in 0..50_000 {
+        for step in 0..12_000 {
             pair.step();
-            if packet % 1000 == 0 {
+            if step % 500 == 0 {
                 pair.compare_sessions();
             }
         }

@@ -34,7 +34,7 @@ pub(crate) const BLOCKS: usize = 65536 / BLOCK_PORTS as usize;
 const HOST_DOMAIN: u64 = 0x20;
 const BLOCK_DOMAIN: u64 = 0x21;
 /// Up to one host, or one block, for so many sessions their indexes cost little memory.
-const FEW: usize = 16;
+const FEW: usize = 32;
 
 zeroable_struct! {
     /// An inside host with at least one mapping to a pool or uplink.
@@ -138,7 +138,8 @@ pub(crate) struct Ports {
     block_index: Tiers,
     /// Per slot, the first block with a free port, by transport.
     listed: HugeSlice<[u32; Transport::COUNT]>,
-    usage: HugeSlice<Usage>,
+    /// Of pools, then of uplinks: two, so that neither is a huge page.
+    usage: [HugeSlice<Usage>; 2],
     key: HashKey,
     random: StdRng,
 }
@@ -157,7 +158,10 @@ impl Ports {
             blocks: Slab::new(capacity)?,
             block_index: Tiers::new(capacity as usize / FEW, capacity as usize)?,
             listed: HugeSlice::new(owners.max_addresses() as usize + 1)?,
-            usage: HugeSlice::new(Target::COUNT)?,
+            usage: [
+                HugeSlice::new(Target::COUNT / 2)?,
+                HugeSlice::new(Target::COUNT / 2)?,
+            ],
             owners,
             key: HashKey::draw(&mut random),
             random,
@@ -176,7 +180,7 @@ impl Ports {
         match self.find_port(now, policy, host, target, transport) {
             Some((block, port)) => {
                 self.hosts[host].mappings += 1;
-                self.usage[target.0 as usize].add(0, 1);
+                self.usage_of(target.0).add(0, 1);
                 let address = Ipv4Addr::from(self.blocks[block].address);
                 let outside = SocketAddrV4::new(address, port);
                 Ok(Lease {
@@ -195,7 +199,7 @@ impl Ports {
     /// Takes a port back, by its place in its block.
     pub(crate) fn free(&mut self, host: u32, block: u32, transport: Transport, offset: u16) {
         let record = &mut self.blocks[block];
-        self.usage[record.target as usize].subtract(0, 1);
+        usage_in(&mut self.usage, record.target).subtract(0, 1);
         record.used[transport.index()] &= !(1 << (offset % BLOCK_PORTS));
         if record.used == [0; Transport::COUNT] {
             self.release_block(block);
@@ -271,12 +275,11 @@ impl Ports {
         self.hosts.prefetch(host);
     }
 
-    /// Asks for the block a host will take a port from, once its record is there.
+    /// The block a host will take a port from, if it has one: else 0.
     #[inline]
-    pub(crate) fn prefetch_current_block(&self, key: &MappingKey, transport: Transport) {
-        if let Some(host) = self.find_host(key) {
-            self.prefetch_block(self.hosts[host].current[transport.index()]);
-        }
+    pub(crate) fn current_block(&self, key: &MappingKey) -> u32 {
+        let host = self.find_host(key);
+        host.map_or(0, |host| self.hosts[host].current[key.transport.index()])
     }
 
     /// Asks for the lines of a block.
@@ -289,9 +292,9 @@ impl Ports {
 
     /// Octets used.
     pub(crate) fn used_bytes(&self) -> usize {
-        let tables = self.listed.mapped_bytes() + self.usage.mapped_bytes();
         let indexes = self.host_index.used_bytes() + self.block_index.used_bytes();
-        self.hosts.used_bytes() + self.blocks.used_bytes() + indexes + tables
+        let records = self.hosts.used_bytes() + self.blocks.used_bytes();
+        indexes + records + self.listed.mapped_bytes()
     }
 
     /// The pool or uplink a host's mappings are of.
@@ -300,7 +303,9 @@ impl Ports {
     }
 
     pub(crate) fn usage(&self, target: Target) -> PoolUsage {
-        let Usage { ports, blocks, .. } = self.usage[target.0 as usize];
+        let uplink = usize::from(target.is_uplink());
+        let place = target.0 as usize % (Target::COUNT / 2);
+        let Usage { ports, blocks, .. } = self.usage[uplink][place];
         PoolUsage { ports, blocks }
     }
 
@@ -331,6 +336,10 @@ impl Ports {
         Ok(number)
     }
 
+    fn usage_of(&mut self, target: u32) -> &mut Usage {
+        usage_in(&mut self.usage, target)
+    }
+
     fn block_hash(&self, slot: u32, number: u16) -> u64 {
         self.key
             .hash(BLOCK_DOMAIN, u64::from(slot), u64::from(number))
@@ -358,9 +367,14 @@ impl Ports {
         self.blocks.remove(number);
         let hash = self.block_hash(block.slot, block.number);
         self.block_index.remove(hash, number);
-        self.usage[block.target as usize].subtract(1, 0);
+        self.usage_of(block.target).subtract(1, 0);
         self.owners.release(block.slot, block.number, self.worker);
     }
+}
+
+fn usage_in(usage: &mut [HugeSlice<Usage>; 2], target: u32) -> &mut Usage {
+    let uplink = usize::from(Target(target).is_uplink());
+    &mut usage[uplink][target as usize % (Target::COUNT / 2)]
 }
 
 impl Drop for Ports {

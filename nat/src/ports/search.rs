@@ -123,7 +123,7 @@ impl Ports {
             self.owners.release(address.slot, number, self.worker);
             return None;
         };
-        self.usage[address.target.0 as usize].add(1, 0);
+        self.usage_of(address.target.0).add(1, 0);
         self.hosts[host].slot = address.slot;
         self.hosts[host].address = u32::from(address.address);
         self.hosts[host].current[transport.index()] = block;
@@ -164,7 +164,7 @@ impl Ports {
         target: Target,
         transport: Transport,
     ) -> Option<(u32, u16)> {
-        let usage = &self.usage[target.0 as usize];
+        let usage = self.usage_of(target.0);
         let since = now.since(Time::from_raw(usage.exhausted_at));
         let search_blocks = usage.exhausted == 0 || since >= EXHAUSTED_PAUSE;
         let addresses = policy.addresses(target);
@@ -174,11 +174,11 @@ impl Ports {
             for address in after.iter().chain(before) {
                 let found = self.new_block_port(policy, host, address, transport);
                 if found.is_some() {
-                    self.usage[target.0 as usize].exhausted = 0;
+                    self.usage_of(target.0).exhausted = 0;
                     return found;
                 }
             }
-            let usage = &mut self.usage[target.0 as usize];
+            let usage = self.usage_of(target.0);
             (usage.exhausted, usage.exhausted_at) = (1, now.raw());
         }
         for address in after.iter().chain(before) {
@@ -228,8 +228,8 @@ impl Ports {
         if record.target != address.target.0 {
             let ports = record.used.iter().map(|used| used.count_ones()).sum();
             let old = std::mem::replace(&mut record.target, address.target.0);
-            self.usage[old as usize].subtract(1, ports);
-            self.usage[address.target.0 as usize].add(1, ports);
+            self.usage_of(old).subtract(1, ports);
+            self.usage_of(address.target.0).add(1, ports);
         }
         self.take_any(block, transport)
     }

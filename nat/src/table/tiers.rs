@@ -5,6 +5,9 @@ use sekisho_mem::MapError;
 use super::Index;
 use super::index::Full;
 
+/// How full each is with what it is made for.
+const PERCENT: usize = 80;
+
 /// Two indexes: the first takes an entry as long as it has room, then the second. Memory is
 /// committed as it is used, so a second index that is not needed costs nothing.
 pub(crate) struct Tiers {
@@ -16,8 +19,8 @@ impl Tiers {
     /// Room for `entries`, little memory up to `few` of them.
     pub(crate) fn new(few: usize, entries: usize) -> Result<Self, MapError> {
         Ok(Self {
-            first: Index::new(few)?,
-            second: Index::new(entries)?,
+            first: Index::new(few, PERCENT)?,
+            second: Index::new(entries, PERCENT)?,
         })
     }
 

@@ -1,7 +1,9 @@
 //! Rows of `docs/conformance.md` that can be shown on one engine in virtual time, and the bench they
 //! are shown on.
 
+mod aging;
 mod icmp;
+mod memory;
 mod policy;
 mod pools;
 mod tcp;
