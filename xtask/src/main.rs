@@ -1,4 +1,4 @@
-//! Workflows: `cargo xtask demo | test | clean`.
+//! Workflows: `cargo xtask demo | test | vm | clean`.
 //!
 //! # Limitations
 //!
@@ -10,6 +10,7 @@ mod cargo;
 mod demo;
 mod narrator;
 mod shell;
+mod vm;
 
 use std::process::ExitCode;
 use std::thread;
@@ -47,6 +48,12 @@ enum Workflow {
         /// Only tests whose name holds this
         filter: Option<String>,
     },
+    /// Run the gateway on emulated NICs, in a virtual machine (a minute)
+    Vm {
+        /// Unattended, as it always is
+        #[arg(long)]
+        check: bool,
+    },
     /// Remove what `demo --keep` left standing
     Clean,
 }
@@ -66,6 +73,7 @@ fn run(workflow: &Workflow) -> Result<()> {
     match workflow {
         Workflow::Demo { check, keep } => demo::run(*check, *keep),
         Workflow::Test { long, filter } => cargo::test(*long, filter.as_deref()),
+        Workflow::Vm { .. } => vm::run(),
         Workflow::Clean => {
             lab::remove_kept();
             Ok(())
