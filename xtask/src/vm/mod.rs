@@ -72,7 +72,7 @@ pub(crate) fn run() -> Result<()> {
     })?;
     let around = narrator.step(
         "A hypervisor, a virtual machine of a tenant, a server",
-        || Around::build(),
+        Around::build,
     )?;
     let mut machine = narrator.step(
         "The virtual machine boots, the gateway takes both NICs",
