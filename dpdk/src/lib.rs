@@ -46,7 +46,8 @@
 //! - `net_af_xdp` reads an interface only if that has as many queues as the port, takes an MTU of
 //!   at most 3438, buffers of at most a page, and memory in one piece, which an EAL with physical
 //!   addresses (PCI devices without an IOMMU) may not have.
-//! - `net_memif` trusts the other end: who may open the socket can crash the process. When the
+//! - `net_memif` needs as many queues at the other end and does not check that: a queue without its
+//!   counterpart uses the first one's ring. It trusts the other end: who may open the socket can crash the process. When the
 //!   other end goes, the driver takes the memory away without waiting for whoever polls just then;
 //!   it looks first whether the other end is there, so that takes a badly timed preemption. A
 //!   client connects while it is attached, and not again.

@@ -41,6 +41,47 @@ fn with_comparator() -> bool {
     env::var_os("CARGO_FEATURE_FIB_COMPARATOR").is_some()
 }
 
+/// What the feature `static-dpdk` links in whole, because it registers itself when the program is
+/// loaded: the libraries, and the drivers of the ports there can be.
+const STATIC: &[&str] = &[
+    "rte_eal",
+    "rte_kvargs",
+    "rte_telemetry",
+    "rte_ring",
+    "rte_rcu",
+    "rte_mempool",
+    "rte_mbuf",
+    "rte_net",
+    "rte_meter",
+    "rte_ethdev",
+    "rte_hash",
+    "rte_gso",
+    "rte_pci",
+    "rte_cryptodev",
+    "rte_security",
+    "rte_bus_auxiliary",
+    "rte_bus_pci",
+    "rte_bus_vdev",
+    "rte_common_iavf",
+    "rte_common_mlx5",
+    "rte_mempool_ring",
+    "rte_net_af_packet",
+    "rte_net_af_xdp",
+    "rte_net_i40e",
+    "rte_net_iavf",
+    "rte_net_ice",
+    "rte_net_ixgbe",
+    "rte_net_memif",
+    "rte_net_mlx5",
+    "rte_net_null",
+    "rte_net_ring",
+    "rte_net_tap",
+    "rte_net_virtio",
+    "rte_net_vmxnet3",
+];
+/// What those need, linked dynamically.
+const STATIC_NEEDS: &[&str] = &["numa", "bsd", "bpf", "xdp", "mlx5", "ibverbs"];
+
 fn main() -> ExitCode {
     match build() {
         Ok(()) => ExitCode::SUCCESS,
@@ -73,6 +114,15 @@ fn build() -> Result<(), String> {
         .write_to_file(out.join("bindings.rs"))
         .map_err(|e| format!("cannot write the bindings into {}: {e}", out.display()))?;
     // After the shim, whose symbols they resolve.
+    if env::var_os("CARGO_FEATURE_STATIC_DPDK").is_some() {
+        for library in STATIC {
+            println!("cargo::rustc-link-lib=static:+whole-archive,-bundle={library}");
+        }
+        for library in STATIC_NEEDS {
+            println!("cargo::rustc-link-lib=dylib={library}");
+        }
+        return Ok(());
+    }
     for library in LIBRARIES {
         println!("cargo::rustc-link-lib=dylib={library}");
     }

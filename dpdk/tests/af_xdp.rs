@@ -49,6 +49,14 @@ fn program(namespace: &Namespace, interface: &str) -> bool {
         .contains("prog/xdp")
 }
 
+/// What `ip` says about the program of `left`, its number among it.
+fn program_line(namespace: &Namespace) -> Option<String> {
+    let link = namespace.run("ip", &["-details", "link", "show", "left"]);
+    link.lines()
+        .find(|line| line.contains("prog/xdp"))
+        .map(str::to_owned)
+}
+
 /// Sends a long and a short frame from `left`, and expects them whole at `right`.
 fn passes(suffix: &str, mtu: u16) {
     let namespace = veth(suffix, 1);
@@ -144,11 +152,13 @@ fn a_program_that_a_killed_process_left_is_replaced() {
         .status()
         .expect("it runs");
     assert!(!status.success());
-    assert!(program(&namespace, "left"), "nothing was left behind");
+    let left_behind = program_line(&namespace);
+    assert!(left_behind.is_some(), "nothing was left behind");
 
     let pool = pool("stale", 2048);
     let attach = |end| Port::attach(eal(), end, &options(&namespace, end), &pool);
     let a = attach("left").expect("attached again");
+    assert_ne!(program_line(&namespace), left_behind);
     let mut b = attach("right").expect("attached");
     let mut a_rx = a.rx;
     wait_for("the carrier", || a.handle.link_up() && b.handle.link_up());

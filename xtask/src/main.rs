@@ -1,4 +1,4 @@
-//! Workflows: `cargo xtask demo | test | bench | clean`.
+//! Workflows: `cargo xtask demo | test | bench | vm | clean`.
 //!
 //! # Limitations
 //!
@@ -11,6 +11,7 @@ mod cargo;
 mod demo;
 mod narrator;
 mod shell;
+mod vm;
 
 use std::process::ExitCode;
 use std::thread;
@@ -55,6 +56,12 @@ enum Workflow {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Run the gateway on emulated NICs, in a virtual machine (a minute)
+    Vm {
+        /// Unattended, as it always is
+        #[arg(long)]
+        check: bool,
+    },
     /// Remove what `demo --keep` left standing
     Clean,
 }
@@ -75,6 +82,7 @@ fn run(workflow: &Workflow) -> Result<()> {
         Workflow::Demo { check, keep } => demo::run(*check, *keep),
         Workflow::Test { long, filter } => cargo::test(*long, filter.as_deref()),
         Workflow::Bench { arguments } => bench::run(arguments),
+        Workflow::Vm { .. } => vm::run(),
         Workflow::Clean => {
             lab::remove_kept();
             Ok(())

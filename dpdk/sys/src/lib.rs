@@ -7,7 +7,8 @@
 //!
 //! # Limitations
 //!
-//! - Linked dynamically; drivers are plug-ins that EAL loads from DPDK's own folder.
+//! - Linked dynamically; drivers are plug-ins that EAL loads from DPDK's own folder. With the feature
+//!   `static-dpdk`, linked in, with the drivers that `build.rs` lists and no others.
 //! - Made and tested against DPDK 22.11; a newer one is accepted as long as it compiles.
 
 #![allow(
