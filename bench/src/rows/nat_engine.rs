@@ -110,7 +110,7 @@ fn hits(options: &Options, report: &mut Report, sessions: usize) -> Result<()> {
                     if let Some(next) = probes.get(place + AHEAD) {
                         engine.prefetch(next);
                     }
-                    let hit = engine.hit_outbound(now, probe, &DATA, EGRESS);
+                    let hit = engine.hit_outbound(now, probe, Some(&DATA), EGRESS);
                     sum += hit.map_or(MISSING, used);
                 }
             }
@@ -124,7 +124,7 @@ fn hits(options: &Options, report: &mut Report, sessions: usize) -> Result<()> {
                     if let Some(next) = probes.get(place + AHEAD) {
                         engine.prefetch(next);
                     }
-                    let hit = engine.hit_inbound(now, probe, &DATA);
+                    let hit = engine.hit_inbound(now, probe, Some(&DATA));
                     sum += hit.map_or(MISSING, used);
                 }
             }
@@ -329,10 +329,10 @@ fn connections(options: &Options, report: &mut Report, live: usize) -> Result<()
                     };
                     let hit = if *out {
                         let probe = engine.probe_outbound(flow.vrf, &flow.key);
-                        engine.hit_outbound(now, &probe, tcp, EGRESS)
+                        engine.hit_outbound(now, &probe, Some(tcp), EGRESS)
                     } else {
                         let probe = engine.probe_inbound(&back);
-                        engine.hit_inbound(now, &probe, tcp)
+                        engine.hit_inbound(now, &probe, Some(tcp))
                     };
                     ensure!(hit.is_some(), "a connection is missing");
                 }

@@ -66,8 +66,14 @@ impl Rules {
 impl Session {
     /// What every packet does to its session; whether it fits the connection.
     #[inline(always)]
-    pub(super) fn pass(&mut self, now: Time, from: Side, tcp: &TcpSegment, rules: &Rules) -> bool {
-        let fits = self.follow(from, tcp) == Effect::Fits;
+    pub(super) fn pass(
+        &mut self,
+        now: Time,
+        from: Side,
+        tcp: Option<&TcpSegment>,
+        rules: &Rules,
+    ) -> bool {
+        let fits = tcp.is_none_or(|tcp| self.follow(from, tcp) == Effect::Fits);
         let refreshes = match from {
             Side::Inside => true,
             Side::Outside => fits & rules.inbound_refresh,
@@ -80,13 +86,14 @@ impl Session {
 impl Engine {
     /// Translates a packet that leaves a tenant, if it has a session that may go on: then it does
     /// what [`Self::outbound_probed`] does. Else `None`, and nothing has changed: that packet goes
-    /// through [`Self::outbound_probed`].
+    /// through [`Self::outbound_probed`]. `tcp` is there if the packet is TCP; it may be left out of
+    /// others, whose way is then shorter.
     #[inline]
     pub fn hit_outbound(
         &mut self,
         now: Time,
         probe: &Probe,
-        tcp: &TcpSegment,
+        tcp: Option<&TcpSegment>,
         egress: InterfaceId,
     ) -> Option<Hit> {
         let number = self.find_outbound(probe)?;
@@ -107,7 +114,12 @@ impl Engine {
     /// then it does what [`Self::inbound_probed`] does. Else `None`, and nothing has changed: that
     /// packet goes through [`Self::inbound_probed`].
     #[inline]
-    pub fn hit_inbound(&mut self, now: Time, probe: &Probe, tcp: &TcpSegment) -> Option<Hit> {
+    pub fn hit_inbound(
+        &mut self,
+        now: Time,
+        probe: &Probe,
+        tcp: Option<&TcpSegment>,
+    ) -> Option<Hit> {
         let number = self.find_inbound(probe)?;
         let session = &mut self.sessions[number];
         let live =

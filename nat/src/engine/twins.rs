@@ -168,7 +168,7 @@ fn a_hit_is_what_the_long_way_answers_and_a_miss_changes_nothing() {
                 let expected = long.engine.outbound(now, vrf, &key, &tcp, egress);
                 let probe = short.engine.probe_outbound(vrf, &key);
                 short.engine.prefetch(&probe);
-                if let Some(hit) = short.engine.hit_outbound(now, &probe, &tcp, egress) {
+                if let Some(hit) = short.engine.hit_outbound(now, &probe, Some(&tcp), egress) {
                     let Ok(Outbound::Translated { source, session }) = expected else {
                         panic!("{hit:?}, not {expected:?}");
                     };
@@ -187,7 +187,7 @@ fn a_hit_is_what_the_long_way_answers_and_a_miss_changes_nothing() {
                 let expected = long.engine.inbound(now, &key, &tcp);
                 let probe = short.engine.probe_inbound(&key);
                 short.engine.prefetch(&probe);
-                if let Some(hit) = short.engine.hit_inbound(now, &probe, &tcp) {
+                if let Some(hit) = short.engine.hit_inbound(now, &probe, Some(&tcp)) {
                     let expected = expected.unwrap();
                     check_hit(&hit, key.dst, expected.destination, key.protocol);
                     let named = (Some(hit.session), hit.vrf);
