@@ -138,9 +138,14 @@ pub(crate) fn other_cpu(measured: u16) -> Result<u16> {
         .with_context(|| format!("there is no CPU beside CPU {measured} for whoever sends"))
 }
 
+/// Ends it in good order: its ports say so to the other side.
+pub(crate) fn stop(process: &mut Process) -> Result<()> {
+    process.stop(Signal::SIGINT, STOP).map(drop)
+}
+
 /// Ends it and returns the clocks for each packet it forwarded.
 pub(crate) fn clocks(process: &mut Process) -> Result<f64> {
-    process.stop(Signal::SIGINT, STOP)?;
+    stop(process)?;
     let log = process.log();
     parse_clocks(&log).with_context(|| format!("dpdk-testpmd tells no clocks:\n{log}"))
 }

@@ -185,8 +185,15 @@ impl Switch {
         let player = Player::new(capture, self.lab.dir(), QUEUES)?;
         let port = testpmd::memif("client", &self.memif());
         let cpu = testpmd::other_cpu(self.cpu)?;
-        let mut sender = Testpmd::sender(&player, port, cpu, options).start(&self.host)?;
-        testpmd::wait_received(&mut sender, 1)?;
+        let testpmd = Testpmd::sender(&player, port, cpu, options);
+        let mut sender = testpmd.start(&self.host)?;
+        if testpmd::wait_received(&mut sender, 1).is_err() {
+            // Who comes while the switch still holds the connection of the sender before is
+            // refused, and does not ask again.
+            testpmd::stop(&mut sender)?;
+            sender = testpmd.start(&self.host)?;
+            testpmd::wait_received(&mut sender, 1)?;
+        }
         if self.service == Service::Translation {
             self.wait_sessions(capture.flows)?;
         }
@@ -202,6 +209,7 @@ impl Switch {
             );
         }
         let rates = testpmd::rates(&sender.log(), 1).split_off(seconds);
+        testpmd::stop(&mut sender)?;
         Ok(Figures { clocks, rates })
     }
 
