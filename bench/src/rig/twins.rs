@@ -10,6 +10,8 @@ use sekisho_dpdk::Burst;
 use sekisho_gateway::counters::Counter;
 use sekisho_gateway::drops::DropReason;
 use sekisho_packet::checksum::checksum;
+use sekisho_packet::{Ipv4, Sum};
+use sekisho_types::IpProtocol;
 
 use super::frames::{FrameWriter, Segment};
 use super::world::floating;
@@ -45,18 +47,52 @@ fn run(world: &mut World, frames: &[Vec<u8>], port: u16, now: u64) -> Vec<Left> 
     for (mbuf, frame) in burst.iter_mut().zip(frames) {
         mbuf.append(frame.len()).unwrap().copy_from_slice(frame);
     }
+    // Which address and port a new session gets is chance.
+    let translated = world.shape.service == Service::Snat && port == 0;
     world.worker.begin_turn(now);
     world.worker.feed(&mut burst, port);
     world.worker.end_turn();
     let mut left = Vec::new();
     for (port, queue) in world.sent.iter_mut().enumerate() {
         while queue.receive(&mut burst) > 0 {
-            left.extend(burst.iter().map(|mbuf| (port, mbuf.data().to_vec())));
+            left.extend(burst.iter().map(|mbuf| {
+                let mut frame = mbuf.data().to_vec();
+                if translated {
+                    forget_source(&mut frame);
+                }
+                (port, frame)
+            }));
             burst.clear();
         }
     }
     left.sort();
     left
+}
+
+/// Forgets which address of the pool and which port a packet got, and puts whether the checksums are
+/// right in their places.
+fn forget_source(frame: &mut [u8]) {
+    let Ok(ip) = Ipv4::new(&frame[14..]) else {
+        return;
+    };
+    let length = ip.payload().len() as u16;
+    let sum = match ip.protocol() {
+        IpProtocol::ICMP => Sum::new(),
+        _ => ip.pseudo_header(length),
+    };
+    let right = sum.bytes(ip.payload()).is_intact();
+    let (port, checksum) = match ip.protocol() {
+        IpProtocol::ICMP => (38, 36),
+        IpProtocol::TCP => (34, 50),
+        _ => (34, 40),
+    };
+    let intact = ip.is_intact();
+    if frame[26] == 203 {
+        frame[28..30].fill(0);
+        frame[24..26].fill(intact.into());
+    }
+    frame[port..port + 2].fill(0);
+    frame[checksum..checksum + 2].fill(right.into());
 }
 
 /// A frame of a flow, in either direction, right in every way.

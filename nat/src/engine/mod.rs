@@ -170,7 +170,7 @@ impl Engine {
     /// What every packet of a session does to it.
     #[inline]
     fn pass(&mut self, now: Time, number: u32, from: Side, segment: &TcpSegment) {
-        let fits = self.sessions[number].pass(now, from, segment, &self.rules);
+        let fits = self.sessions[number].pass(now, from, Some(segment), &self.rules);
         self.stats.tcp_ignored += u64::from(!fits);
     }
 

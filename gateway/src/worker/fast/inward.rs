@@ -5,7 +5,6 @@ use std::net::Ipv4Addr;
 use arrayvec::ArrayVec;
 use sekisho_dpdk::Burst;
 use sekisho_fib::{Leaf, PackedLeaf};
-use sekisho_nat::Probe;
 use sekisho_packet::regular::Side;
 use sekisho_types::VrfId;
 
@@ -19,11 +18,10 @@ impl Worker {
         self.look_up_inward(lanes);
         lanes.clocks.end(Stage::InwardTables);
         let mut ours = ArrayVec::new();
+        lanes.probes.clear();
         let mut entering = ArrayVec::new();
         self.sort_inward(lanes, &mut entering, &mut ours);
-        for (_, probe) in &ours {
-            self.nat.prefetch(probe);
-        }
+        self.nat.prefetch_burst(&lanes.probes);
         lanes.clocks.end(Stage::InwardPrefetch);
         self.translate_inward(lanes, burst, &ours, &mut entering);
         lanes.clocks.end(Stage::InwardSessions);
@@ -52,8 +50,9 @@ impl Worker {
         &self,
         lanes: &mut Lanes,
         entering: &mut ArrayVec<Entering, LANES>,
-        ours: &mut ArrayVec<(u8, Probe), LANES>,
+        ours: &mut ArrayVec<u8, LANES>,
     ) {
+        let mut tcp = ArrayVec::<u8, LANES>::new();
         let (destinations, sources) = lanes.tables.leaves.split_at(lanes.inward.len());
         let packets = lanes.inward.iter().zip(destinations).zip(sources);
         for ((&index, &leaf), source) in packets {
@@ -65,8 +64,10 @@ impl Worker {
             let leaf = match leaf.unpack() {
                 Leaf::PathList(_) | Leaf::Adjacency(_) => leaf,
                 Leaf::Nat | Leaf::Local => {
-                    let key = nat_key(&lanes.packets[at].ip);
-                    let _ = ours.try_push((index, self.nat.probe_inbound(&key)));
+                    // UDP first, then TCP, so that no later stage has to guess.
+                    let is_tcp = lanes.packets[at].ip.is_tcp();
+                    let list = if is_tcp { &mut tcp } else { &mut *ours };
+                    let _ = list.try_push(index);
                     continue;
                 }
                 Leaf::LookupVrf(vrf) => {
@@ -78,6 +79,11 @@ impl Worker {
             lanes.changes[at] = Change::Nothing;
             let _ = entering.try_push(Entering { index, leaf });
         }
+        ours.extend(tcp);
+        for &index in ours.iter() {
+            let key = nat_key(&lanes.packets[usize::from(index) % LANES].ip);
+            let _ = lanes.probes.try_push(self.nat.probe_inbound(&key));
+        }
     }
 
     /// What changes in packets for an outside address: by their session, or by a floating IP. Those
@@ -86,21 +92,24 @@ impl Worker {
         &mut self,
         lanes: &mut Lanes,
         burst: &Burst,
-        ours: &[(u8, Probe)],
+        ours: &[u8],
         entering: &mut ArrayVec<Entering, LANES>,
     ) {
         let now = self.nat_now();
         let first = entering.len();
         let tables = &mut lanes.tables;
         let mut count = 0;
-        for (index, probe) in ours {
-            let at = usize::from(*index) % LANES;
-            let ip = &lanes.packets[at].ip;
-            if let Some(hit) = self.nat.hit_inbound(
-                now,
-                probe,
-                &segment_of(ip, packet_of(burst, at, &lanes.packets[at])),
-            ) {
+        for (place, (&index, probe)) in ours.iter().zip(&lanes.probes).enumerate() {
+            if let Some(later) = lanes.probes.get(place + AHEAD) {
+                self.nat.prefetch(later);
+            }
+            let at = usize::from(index) % LANES;
+            let lane = &lanes.packets[at];
+            let ip = &lane.ip;
+            let tcp = ip
+                .is_tcp()
+                .then(|| segment_of(ip, packet_of(burst, at, lane)));
+            if let Some(hit) = self.nat.hit_inbound(now, probe, tcp.as_ref()) {
                 lanes.changes[at] = Change::Side(Side::Destination, translation(&hit));
                 tables.vrfs[count] = hit.vrf;
                 tables.addresses[count] = Ipv4Addr::from_bits(hit.address);
@@ -115,10 +124,7 @@ impl Worker {
             }
             count += 1;
             let leaf = PackedLeaf::NONE;
-            let _ = entering.try_push(Entering {
-                index: *index,
-                leaf,
-            });
+            let _ = entering.try_push(Entering { index, leaf });
         }
         self.reader.lookup_batch_mixed(
             &tables.vrfs[..count],
@@ -161,6 +167,9 @@ struct Entering {
     index: u8,
     leaf: PackedLeaf,
 }
+
+/// As for what leaves tenants.
+const AHEAD: usize = super::outward::AHEAD;
 
 /// Octets that a tunnel puts before a frame.
 const HEADROOM: isize = TUNNEL_OVERHEAD as isize;

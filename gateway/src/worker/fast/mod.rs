@@ -20,19 +20,23 @@ mod inward;
 mod outward;
 mod stages;
 
+use std::net::{Ipv4Addr, SocketAddrV4};
+
 use arrayvec::ArrayVec;
 use sekisho_dpdk::{Burst, Mbuf};
 use sekisho_fib::{AdjacencyId, PackedLeaf, Rewrite, RewriteKind};
-use sekisho_nat::{FlowKey, Probe, TcpSegment};
+use sekisho_nat::{FlowKey, Probe, Refusal, TcpSegment};
 use sekisho_packet::Regular;
+use sekisho_packet::build::IcmpError;
 use sekisho_packet::regular::{self, Side, Translation};
 use sekisho_types::{InterfaceId, IpProtocol, SegmentId, VrfId};
-use std::net::{Ipv4Addr, SocketAddrV4};
 
 pub use self::stages::{Stage, StageClocks};
 use super::Worker;
 use super::output::Output;
+use super::packet::{Origin, Packet};
 use crate::counters::WorkerCounters;
+use crate::drops::DropReason;
 
 /// Most packets of a burst.
 const LANES: usize = Burst::CAPACITY;
@@ -51,6 +55,8 @@ pub(super) struct Lanes {
     probes: ArrayVec<Probe, LANES>,
     /// Which came from an uplink as they are.
     inward: ArrayVec<u8, LANES>,
+    /// Which get a new session.
+    departing: ArrayVec<u8, LANES>,
     /// Which have a way and a change, and have not been touched yet.
     leaving: ArrayVec<u8, LANES>,
     /// Which of them go into a tunnel.
@@ -111,6 +117,8 @@ enum Exit {
     Special,
     /// From this port.
     Port(u16),
+    /// Nowhere: there is no session for it.
+    Refused(Refusal),
 }
 
 impl Lanes {
@@ -123,6 +131,7 @@ impl Lanes {
             outward: ArrayVec::new(),
             probes: ArrayVec::new(),
             inward: ArrayVec::new(),
+            departing: ArrayVec::new(),
             leaving: ArrayVec::new(),
             tunnels: ArrayVec::new(),
             tables: TableStage {
@@ -218,6 +227,25 @@ impl Worker {
         }
     }
 
+    /// Drops a packet for which there is no session, and tells its sender if there will be room again.
+    #[cold]
+    fn refuse_session(&mut self, lanes: &Lanes, mut mbuf: Mbuf, at: usize) {
+        let (lane, Exit::Refused(refusal)) = (&lanes.packets[at], lanes.exits[at]) else {
+            return;
+        };
+        self.count_left(lane);
+        let told = refusal.is_exhaustion();
+        let error = told.then_some(IcmpError::AdministrativelyProhibited);
+        let reason = refusal.into();
+        if !mbuf.trim_front(lane.at.into()) {
+            return self.drop(mbuf, DropReason::BufferShape);
+        }
+        match Packet::new(mbuf, Origin::Segment(lane.segment), lane.vrf) {
+            Ok(packet) => self.refuse(packet, reason, error),
+            Err((mbuf, reason)) => self.drop(mbuf, reason),
+        }
+    }
+
     /// Hands the counts of a burst to the uplinks.
     fn settle(&self, sent: &mut Sent) {
         while sent.any != 0 {
@@ -235,20 +263,28 @@ impl Worker {
         let (mut packets, mut octets) = (0, 0);
         let (output, counters) = (&mut self.output, &self.counters);
         let mut special = Burst::new();
-        for ((mbuf, exit), lane) in burst.drain().zip(&lanes.exits).zip(&lanes.packets) {
-            match exit {
+        let mut refused = ArrayVec::<(Mbuf, u8), LANES>::new();
+        for (index, mbuf) in burst.drain().enumerate() {
+            let lane = &lanes.packets[index % LANES];
+            match lanes.exits[index % LANES] {
                 Exit::Port(port) => {
                     packets += 1;
                     octets += u64::from(lane.received);
-                    queue(output, *port, mbuf, counters);
+                    queue(output, port, mbuf, counters);
                 }
-                Exit::Special => {
-                    // There is room for the whole burst.
-                    let _ = special.push(mbuf);
+                // There is room for the whole burst, here and below.
+                Exit::Special => drop(special.push(mbuf)),
+                Exit::Refused(_) => {
+                    packets += 1;
+                    octets += u64::from(lane.received);
+                    let _ = refused.try_push((mbuf, index as u8));
                 }
             }
         }
         *burst = special;
+        for (mbuf, index) in refused {
+            self.refuse_session(lanes, mbuf, usize::from(index) % LANES);
+        }
         if packets > 0
             && let Some(interface) = self.snapshot.uplink_of_port(port)
             && let Some(uplink) = self.snapshot.uplink(interface)
@@ -344,21 +380,29 @@ enum Change {
 impl Change {
     /// What a packet without state becomes: a floating IP's.
     fn stateless(side: Side, ip: &Regular, address: u32) -> Self {
-        let (old, port) = match side {
+        let port = match side {
+            Side::Source => ip.sport,
+            Side::Destination => ip.dport,
+        };
+        Self::of(side, ip, address, port)
+    }
+
+    /// What a packet becomes when one side gets an address and a port.
+    fn of(side: Side, ip: &Regular, address: u32, port: u16) -> Self {
+        let (old, old_port) = match side {
             Side::Source => (ip.src, ip.sport),
             Side::Destination => (ip.dst, ip.dport),
         };
         let halves = |address: u32| (address >> 16) + (address & 0xffff);
         let ip_delta = halves(!old) + halves(address);
-        Self::Side(
-            side,
-            Translation {
-                address,
-                port,
-                ip_delta,
-                l4_delta: ip_delta,
-            },
-        )
+        let l4_delta = ip_delta + u32::from(!old_port) + u32::from(port);
+        let to = Translation {
+            address,
+            port,
+            ip_delta,
+            l4_delta,
+        };
+        Self::Side(side, to)
     }
 
     /// Carries it out, and takes one from the time to live, in a packet that begins with its IP

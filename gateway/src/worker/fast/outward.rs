@@ -6,12 +6,12 @@ use std::net::Ipv4Addr;
 use arrayvec::ArrayVec;
 use sekisho_dpdk::Burst;
 use sekisho_fib::{Leaf, PackedLeaf, Rewrite, RewriteKind};
-use sekisho_nat::SnatTarget;
+use sekisho_nat::{Departure, Outbound, Scope, SnatTarget, Time};
 use sekisho_packet::regular::Side;
 use sekisho_types::{InterfaceId, VrfId};
 
 use super::{
-    Change, ETHERNET, LANES, Lane, Lanes, Stage, nat_key, packet_of, segment_of, translation,
+    Change, ETHERNET, Exit, LANES, Lane, Lanes, Stage, nat_key, packet_of, segment_of, translation,
 };
 use crate::tunnel_table::TunnelSegment;
 use crate::worker::Worker;
@@ -71,34 +71,77 @@ impl Worker {
     }
 
     /// What changes in packets that leave their tenant: by their session, or by a rule that needs
-    /// none.
+    /// none. Those that need a new session get one together.
     fn translate_outward(&mut self, lanes: &mut Lanes, burst: &Burst, checked: &[Checked]) {
         let now = self.nat_now();
         let count = lanes.outward.len();
-        for packet in checked {
+        lanes.departing.clear();
+        let mut departures = ArrayVec::<Departure, LANES>::new();
+        for (number, packet) in checked.iter().enumerate() {
             let (place, at) = (usize::from(packet.place), usize::from(packet.index) % LANES);
+            if let Some(later) = checked.get(number + AHEAD) {
+                self.nat.prefetch(&lanes.probes[usize::from(later.place)]);
+            }
             let lane = &lanes.packets[at];
             let Some(segment) = self.snapshot.tunnels.at(lane.place) else {
                 continue;
             };
+            let probe = &lanes.probes[place];
+            let tcp = lane
+                .ip
+                .is_tcp()
+                .then(|| segment_of(&lane.ip, packet_of(burst, at, lane)));
             if lanes.tables.leaves[count + place] != CROSSING {
                 lanes.changes[at] = Change::Nothing;
             } else if segment.nat.stateful
-                && let Some(hit) = self.nat.hit_outbound(
-                    now,
-                    &lanes.probes[place],
-                    &segment_of(&lane.ip, packet_of(burst, at, lane)),
-                    packet.egress,
-                )
+                && let Some(hit) = self
+                    .nat
+                    .hit_outbound(now, probe, tcp.as_ref(), packet.egress)
             {
                 lanes.changes[at] = Change::Side(Side::Source, translation(&hit));
-            } else if let Some(change) = self.without_session(segment, lane) {
-                lanes.changes[at] = change;
             } else {
-                continue;
+                match self.without_session(segment, lane) {
+                    Without::Change(change) => lanes.changes[at] = change,
+                    Without::Session => {
+                        // As many as there are packets.
+                        let _ = lanes.departing.try_push(packet.index);
+                        let _ = departures.try_push(Departure {
+                            probe: *probe,
+                            tcp: tcp.unwrap_or_default(),
+                            egress: packet.egress,
+                        });
+                        continue;
+                    }
+                    Without::Special => continue,
+                }
             }
             let _ = lanes.leaving.try_push(packet.index);
         }
+        if !departures.is_empty() {
+            self.open_sessions(lanes, now, &departures);
+        }
+    }
+
+    /// New sessions, all of a burst together. What is refused is told to the sender later.
+    #[inline(never)]
+    fn open_sessions(&mut self, lanes: &mut Lanes, now: Time, departures: &[Departure]) {
+        let (nat, own) = (&mut self.nat, &mut *lanes);
+        nat.outbound_batch(now, departures, |number, outcome| {
+            let Some(&index) = own.departing.get(number) else {
+                return;
+            };
+            let at = usize::from(index) % LANES;
+            match outcome {
+                Ok(Outbound::Translated { source, .. }) => {
+                    let address = source.ip().to_bits();
+                    let ip = &own.packets[at].ip;
+                    own.changes[at] = Change::of(Side::Source, ip, address, source.port());
+                    let _ = own.leaving.try_push(index);
+                }
+                Ok(Outbound::Untranslated) => {}
+                Err(refusal) => own.exits[at] = Exit::Refused(refusal),
+            }
+        });
     }
 
     /// Looks up each packet's source and destination in its tenant, and the destination in the
@@ -149,31 +192,54 @@ impl Worker {
             & (known.address_v4().map(Ipv4Addr::to_bits) == Some(lane.vtep))
     }
 
-    /// What becomes of a packet that has no session, if it needs none.
+    /// What becomes of a packet that has no session.
     #[inline(never)]
-    fn without_session(&self, segment: &TunnelSegment, lane: &Lane) -> Option<Change> {
+    fn without_session(&self, segment: &TunnelSegment, lane: &Lane) -> Without {
         let nat = segment.nat;
         let policy = &self.snapshot.nat;
         let source = Ipv4Addr::from_bits(lane.ip.src);
         if nat.stateful {
             let key = nat_key(&lane.ip);
-            if policy.scope(lane.vrf, key.src, key.protocol) == sekisho_nat::Scope::Stateful {
-                return None;
+            if policy.scope(lane.vrf, key.src, key.protocol) == Scope::Stateful {
+                return if policy.inside_owner(lane.vrf, source) == self.id {
+                    Without::Session
+                } else {
+                    Without::Special
+                };
             }
         }
         if nat.floating
             && let Some(outside) = policy.floating_out(lane.vrf, source)
         {
-            return Some(Change::stateless(Side::Source, &lane.ip, outside.to_bits()));
+            let change = Change::stateless(Side::Source, &lane.ip, outside.to_bits());
+            return Without::Change(change);
         }
         let exempt = || {
             let rule = policy.snat(lane.vrf, source);
             rule.is_some_and(|rule| rule.target == SnatTarget::NoNat)
         };
         let advertised = segment.advertise && segment.prefix.contains(source);
-        (advertised || nat.exempt && exempt()).then_some(Change::Nothing)
+        if advertised || nat.exempt && exempt() {
+            Without::Change(Change::Nothing)
+        } else {
+            Without::Special
+        }
     }
 }
+
+/// What becomes of a packet that has no session.
+enum Without {
+    /// It needs none.
+    Change(Change),
+    /// It gets one, here.
+    Session,
+    /// Somebody else decides.
+    Special,
+}
+
+/// Packets between asking for a session's memory again and reading it: a CPU that has many such
+/// requests under way drops some.
+pub(super) const AHEAD: usize = 8;
 
 /// The uplink a packet leaves by.
 #[inline(always)]
