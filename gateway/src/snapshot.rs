@@ -10,6 +10,7 @@ use sekisho_types::{InterfaceId, Ipv4Prefix, MacAddr, Name, SegmentId, Vni, VrfI
 
 use crate::control::neighbor::Location;
 use crate::counters::TrafficCounters;
+use crate::own_sources::OwnSources;
 use crate::tunnel_table::TunnelTable;
 
 /// One committed configuration, as workers see it.
@@ -29,6 +30,8 @@ pub struct Snapshot {
     pub segment_by_vni: HashMap<Vni, SegmentId>,
     /// The same, and who may send for them, for bursts.
     pub tunnels: TunnelTable,
+    /// Which sources from outside might be ours.
+    pub own: OwnSources,
     /// Where tunnels end.
     pub underlay: Option<Underlay>,
     /// Remote addresses of configured BGP neighbours, whose packets have a punt class of their own.
@@ -145,6 +148,7 @@ impl Snapshot {
             tenants: Vec::new(),
             segment_by_vni: HashMap::new(),
             tunnels: TunnelTable::default(),
+            own: OwnSources::default(),
             underlay: None,
             bgp_peers: Vec::new(),
             nat: Arc::new(nat),

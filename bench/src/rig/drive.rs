@@ -41,7 +41,8 @@ pub(crate) struct Drive<'a> {
     pub(crate) repetitions: usize,
     /// Packets of a repetition.
     pub(crate) packets: usize,
-    /// Whether they are to be forwarded; else all are to be dropped.
+    /// Whether they are to be forwarded; else they are to be dropped, and only what the gateway says
+    /// of it, which is rationed, may leave.
     pub(crate) forwarded: bool,
     /// Who runs a burst; by default the worker.
     pub(crate) pipeline: fn(&mut World, &mut Burst, u16),
@@ -127,11 +128,14 @@ impl<'a> Drive<'a> {
                 }
             }
             let whole = rdtsc() - start;
-            let expected = if self.forwarded { packets } else { 0.0 };
+            let right = if self.forwarded {
+                left as f64 == packets
+            } else {
+                left as f64 <= packets / 50.0
+            };
             ensure!(
-                left as f64 == expected,
-                "{left} of {packets} packets were forwarded, which should have been {expected}; \
-                 dropped: {}",
+                right,
+                "{left} of {packets} packets left; dropped: {}",
                 self.world.drops()
             );
             self.world.tell_stages(self.burst);

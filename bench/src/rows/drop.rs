@@ -56,10 +56,10 @@ fn strangers(world: &mut World, options: &Options) -> Result<Clocks> {
 /// told rarely: the answers are not among what is forwarded here.
 fn beyond_room(world: &mut World, options: &Options) -> Result<Clocks> {
     let (frames, flows) = (world.frames, world.shape.flows);
-    // What is left of the room.
     let mut drive = world.drive(options, Mix::Hot);
     drive.numbers = STRANGERS;
     drive.forwarded = false;
+    // Nothing expires meanwhile.
     drive.step_ns = Some(0);
     drive.run(&mut |number, room| {
         let mut flow = flows.flow(number % flows.count);

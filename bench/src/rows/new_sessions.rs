@@ -95,7 +95,6 @@ fn measure(eal: &Eal, live: u32, life: Life, repetitions: usize) -> Result<(Vec<
         timeout * Burst::CAPACITY as u64 / u64::from(live)
     };
     world.open_first_over(live, step)?;
-    let bytes = world.worker.nat().memory().total() as f64 / f64::from(live.max(1));
     let mut rates = Vec::new();
     let mut frame = [0; FrameWriter::MAX];
     let mut first = live;
@@ -120,5 +119,7 @@ fn measure(eal: &Eal, live: u32, life: Life, repetitions: usize) -> Result<(Vec<
             rates.push(f64::from(NEW) * eal.tsc_hz() as f64 / clocks as f64);
         }
     }
+    // The table is full now.
+    let bytes = world.worker.nat().memory().total() as f64 / f64::from(count);
     Ok((rates, bytes))
 }

@@ -23,6 +23,7 @@ use super::ids::{Ids, IdsExhausted};
 use super::neighbor::Location;
 use crate::control::links::LinkName;
 use crate::counters::TrafficCounters;
+use crate::own_sources::OwnSources;
 use crate::snapshot::{Segment, Snapshot, Tenant, Underlay, Uplink};
 use crate::tunnel_table::{TenantNat, TunnelTable};
 
@@ -256,6 +257,11 @@ impl Planner {
             .collect();
         let nat_of = |vrf| nat_of.get(&vrf).copied().unwrap_or_default();
         let tunnels = TunnelTable::new(&segments, nat_of);
+        let local = self.local(config).into_iter();
+        let local = local.filter(|route| route.vrf == VrfId::PROVIDER);
+        let (outside, _) = self.outside(config);
+        let outside = outside.into_iter().map(|route| route.prefix);
+        let own = OwnSources::new(local.map(|route| route.address), outside);
         let neighbors = config.bgp.iter().flat_map(|bgp| &bgp.neighbors);
         Snapshot {
             generation,
@@ -265,6 +271,7 @@ impl Planner {
             tenants,
             segment_by_vni,
             tunnels,
+            own,
             underlay: config.underlay.as_ref().map(|underlay| Underlay {
                 address: underlay.address,
                 vxlan_port: underlay.vxlan_port,

@@ -29,19 +29,18 @@ impl Worker {
         lanes.clocks.end(Stage::InwardEndpoints);
     }
 
-    /// Looks up each packet's destination and source in the provider VRF.
+    /// Looks up each packet's destination in the provider VRF.
     fn look_up_inward(&self, lanes: &mut Lanes) {
         let count = lanes.inward.len();
         let tables = &mut lanes.tables;
         for (place, &index) in lanes.inward.iter().enumerate() {
             let ip = &lanes.packets[usize::from(index) % LANES].ip;
             tables.addresses[place] = Ipv4Addr::from_bits(ip.dst);
-            tables.addresses[count + place] = Ipv4Addr::from_bits(ip.src);
         }
         self.reader.lookup_batch(
             VrfId::PROVIDER,
-            &tables.addresses[..2 * count],
-            &mut tables.leaves[..2 * count],
+            &tables.addresses[..count],
+            &mut tables.leaves[..count],
         );
     }
 
@@ -53,11 +52,10 @@ impl Worker {
         ours: &mut ArrayVec<u8, LANES>,
     ) {
         let mut tcp = ArrayVec::<u8, LANES>::new();
-        let (destinations, sources) = lanes.tables.leaves.split_at(lanes.inward.len());
-        let packets = lanes.inward.iter().zip(destinations).zip(sources);
-        for ((&index, &leaf), source) in packets {
+        for (&index, &leaf) in lanes.inward.iter().zip(&lanes.tables.leaves) {
             let at = usize::from(index) % LANES;
-            if matches!(source.unpack(), Leaf::Local | Leaf::Nat) {
+            let source = lanes.packets[at].ip.src;
+            if self.snapshot.own.may_hold(source) && self.is_ours(source) {
                 // Nobody out there has an address of ours.
                 continue;
             }
@@ -84,6 +82,14 @@ impl Worker {
             let key = nat_key(&lanes.packets[usize::from(index) % LANES].ip);
             let _ = lanes.probes.try_push(self.nat.probe_inbound(&key));
         }
+    }
+
+    #[cold]
+    fn is_ours(&self, source: u32) -> bool {
+        let leaf = self
+            .reader
+            .lookup(VrfId::PROVIDER, Ipv4Addr::from_bits(source));
+        matches!(leaf, Leaf::Local | Leaf::Nat)
     }
 
     /// What changes in packets for an outside address: by their session, or by a floating IP. Those
