@@ -59,8 +59,8 @@ mod tests {
         };
         let expected = "\
 Address        Interface  MAC                VTEP  State       Age
-2001:db8:a::2  isp-a      02:00:00:00:00:02        reachable   00:00:07
-fe80::2        isp-a                               incomplete  00:00:07
+2001:db8:a::2  isp-a      02:00:00:00:00:02  -     reachable   00:00:07
+fe80::2        isp-a      -                  -     incomplete  00:00:07
 ";
         let all = [
             neighbor("2001:db8:a::2", "02:00:00:00:00:02", "reachable"),

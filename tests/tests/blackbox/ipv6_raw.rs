@@ -5,7 +5,7 @@ use sekisho_tests::lab::{Capture, wait_until};
 
 use crate::raw::Injector;
 use crate::site::{SOON, Site};
-use crate::site6::{LOCAL6, SERVER6, WEB6, play6};
+use crate::site6::{LOCAL6, SERVER6, WEB6, config6, play_config6, play6};
 
 /// Makes packets of a host of blue's web; `six` is what is in the frame.
 const PREAMBLE: &str = "
@@ -162,6 +162,36 @@ fn sec01_a_tenant_cannot_send_in_anothers_name() -> Result<()> {
 }
 
 #[test]
+fn sec01_a_fixed_endpoint_is_where_it_is_configured_and_nowhere_else() -> Result<()> {
+    let mut config = config6();
+    config.tenants[0] = config.tenants[0].replacen(
+        "[[tenant.segment]]\nname = \"db\"",
+        "[[tenant.segment.endpoint]]\naddress = \"2001:db8:1010::66\"\n\
+         mac = \"02:00:00:00:66:66\"\nvtep = \"10.1.0.12\"\n\n\
+         [[tenant.segment]]\nname = \"db\"",
+        1,
+    );
+    play_config6(&config, |site| {
+        let six = Six::new(site)?;
+        let spoofed = "put(vx(six(UDP(sport=1, dport=9), src='2001:db8:1010::66', dst='DST')))";
+        six.dropped(site, &spoofed.replace("DST", SERVER6), "spoofed-source")?;
+        let claim = format!("put(vx(ns('{WEB6}', src='2001:db8:1010::66')))");
+        six.dropped(site, &claim, "spoofed-source")?;
+        // Nobody has to be asked where it is.
+        let fabric = site.topology.hv2.host();
+        let capture = Capture::start(fabric, "eth0", "src host 10.1.0.1 and udp port 4789")?;
+        site.topology
+            .blue_db1
+            .output("ping -n -c 1 -W 1 2001:db8:1010::66")?;
+        let there = "eth.dst == 02:00:00:00:66:66 && icmpv6.type == 128";
+        capture.wait(there, 1, SOON)?;
+        let asked = capture.count("icmpv6.nd.ns.target_address == 2001:db8:1010::66")?;
+        ensure!(asked == 0, "{asked} questions for a fixed endpoint");
+        Ok(())
+    })
+}
+
+#[test]
 fn l06_a_martian_is_dropped_wherever_it_comes_from() -> Result<()> {
     play6(|site| {
         let six = Six::new(site)?;
@@ -212,7 +242,7 @@ fn l08_a_routing_header_of_type_0_is_dropped() -> Result<()> {
 fn l02_a_malformed_packet_is_dropped_silently() -> Result<()> {
     play6(|site| {
         let six = Six::new(site)?;
-        for broken in ["version=5", "plen=2000", "nh=0"] {
+        for broken in ["version=5", "plen=2000"] {
             let script = format!("put(vx(echo6(1, {broken})))");
             six.dropped(site, &script, "malformed-ipv6")?;
         }

@@ -123,8 +123,19 @@ fn an_address_is_a_global_one_of_its_family() {
         "2001:db8:a::/64",
         "every router's address",
     );
-    one_problem(own, "2001:db8:a::1/129", "/129", "the longest is /128");
-    one_problem(own, "2001:db8:a::g/64", "::g", "is not an IP address");
+    for (wrong, message) in [
+        ("2001:db8:a::1/129", "the longest is /128"),
+        ("2001:db8:a::g/64", "is not an IP address"),
+    ] {
+        let problems = parse_text(&text().replacen(own, wrong, 1))
+            .unwrap_err()
+            .problems;
+        assert!(
+            problems[0].message.contains(message),
+            "{}",
+            render(&problems)
+        );
+    }
     let gateway = "gateway = \"172.16.10.1/24\"";
     one_problem(
         gateway,
