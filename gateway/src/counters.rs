@@ -36,19 +36,19 @@ pub struct WorkerCounters {
     pub received: Counter,
     /// Packets from the host interface or made by the control plane.
     pub injected: Counter,
-    /// Packets made here: ARP and echo replies, ICMP errors.
+    /// Packets made here: ARP, neighbour discovery and echo replies, ICMP errors.
     pub originated: Counter,
     /// Packets given to a port.
     pub transmitted: Counter,
     /// Packets given to the control plane or the host interface.
     pub punted: Counter,
-    /// Packets consumed here: ARP and echo requests that were answered.
+    /// Packets consumed here: questions of ARP, neighbour discovery and ping that were answered.
     pub answered: Counter,
     /// Packets given to another worker.
     pub handed_over: Counter,
     /// Packets got from another worker.
     pub taken_over: Counter,
-    /// Packets that wait for ARP at this moment.
+    /// Packets that wait for ARP or neighbour discovery at this moment.
     pub held: Counter,
     /// The kernel's number of the worker's thread.
     pub thread: Counter,

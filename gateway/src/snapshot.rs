@@ -1,6 +1,8 @@
 //! The root snapshot: everything a worker reads that changes only when a configuration is
 //! committed. Built off the workers, immutable, swapped between bursts as one pointer.
 
+mod ipv6;
+
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
@@ -12,6 +14,8 @@ use crate::control::neighbor::Location;
 use crate::counters::TrafficCounters;
 use crate::own_sources::OwnSources;
 use crate::tunnel_table::TunnelTable;
+
+pub use self::ipv6::{SegmentV6, UplinkV6};
 
 /// One committed configuration, as workers see it.
 #[derive(Debug)]
@@ -53,6 +57,8 @@ pub struct Uplink {
     pub mtu: u16,
     /// Our addresses and their connected prefixes; the first is the source of what we originate.
     pub addresses: Vec<(Ipv4Addr, Ipv4Prefix)>,
+    /// The same for IPv6, if it has such addresses.
+    pub ipv6: Option<UplinkV6>,
     /// Per worker.
     pub traffic: Arc<[TrafficCounters]>,
 }
@@ -82,6 +88,8 @@ pub struct Segment {
     pub advertise: bool,
     /// Endpoints that never move, by address.
     pub static_endpoints: HashMap<Ipv4Addr, Location>,
+    /// Its IPv6 side, if it has one.
+    pub ipv6: Option<SegmentV6>,
     /// Per worker.
     pub traffic: Arc<[TrafficCounters]>,
 }

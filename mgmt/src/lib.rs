@@ -6,8 +6,8 @@
 //!
 //! # Limitations
 //!
-//! - IPv6 is refused where the configuration is read (`config/text.rs`); nothing else assumes IPv4
-//!   but NAT and the underlay.
+//! - NAT, the underlay and BGP are IPv4 only; IPv6 BGP neighbours are refused
+//!   (`config/validate/family.rs`).
 //! - There is one running generation: no history, no rollback, no confirmation, no etag.
 //! - The server listens on a unix socket only, for whoever may open it; there are no roles, and the
 //!   socket's group is the daemon's.

@@ -55,6 +55,15 @@ pub enum PacketError {
     /// More extension headers than are walked.
     #[error("IPv6 packet has more extension headers than the 8 that are walked")]
     Ipv6ExtensionCount,
+    /// Hop limit used up.
+    #[error("IPv6 hop limit is used up; a packet to forward needs 2 or more")]
+    HopLimitExpired,
+    /// A neighbour discovery message that came over a router.
+    #[error("neighbour discovery message is from beyond the link; its hop limit must be 255")]
+    DiscoveryHopLimit,
+    /// A neighbour discovery message that breaks a rule of RFC 4861.
+    #[error("neighbour discovery message is malformed; RFC 4861 sections 6.1 and 7.1 say how")]
+    DiscoveryMalformed,
     /// Fewer bytes than a UDP header.
     #[error("UDP header is cut short; it is 8 bytes")]
     UdpTruncated,
@@ -118,6 +127,9 @@ impl PacketError {
             Self::Ipv6PayloadLength => "ipv6-payload-length",
             Self::Ipv6ExtensionTruncated => "ipv6-extension-truncated",
             Self::Ipv6ExtensionCount => "ipv6-extension-count",
+            Self::HopLimitExpired => "hop-limit-expired",
+            Self::DiscoveryHopLimit => "discovery-hop-limit",
+            Self::DiscoveryMalformed => "discovery-malformed",
             Self::UdpTruncated => "udp-truncated",
             Self::UdpLength => "udp-length",
             Self::TcpTruncated => "tcp-truncated",

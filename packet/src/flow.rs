@@ -111,13 +111,13 @@ pub const fn tunnel_source_port(hash: u32) -> u16 {
 }
 
 /// Two rounds of multiply and fold, as in wyhash.
-const fn mix(a: u64, b: u64, seed: u64) -> u32 {
+pub(crate) const fn mix(a: u64, b: u64, seed: u64) -> u32 {
     let first = multiply_fold(a ^ 0xa076_1d64_78bd_642f, seed ^ 0xe703_7ed1_a0b4_28db);
     let second = multiply_fold(b ^ first, seed.rotate_left(32) ^ 0x8ebc_6af0_9c88_c6e3);
     (second ^ (second >> 32)) as u32
 }
 
-const fn multiply_fold(a: u64, b: u64) -> u64 {
+pub(crate) const fn multiply_fold(a: u64, b: u64) -> u64 {
     let product = a as u128 * b as u128;
     product as u64 ^ (product >> 64) as u64
 }

@@ -1,4 +1,4 @@
-//! ICMP for IPv6 (RFC 4443, RFC 4861), as far as it is read.
+//! ICMP for IPv6 (RFC 4443), as far as it is read; neighbour discovery is [`crate::ndp`]'s.
 
 use core::ops::Range;
 
@@ -6,9 +6,9 @@ use crate::bytes::be16;
 use crate::checksum::Sum;
 use crate::error::PacketError;
 
-const TYPE: usize = 0;
-const CODE: usize = 1;
-const CHECKSUM: Range<usize> = 2..4;
+pub(crate) const TYPE: usize = 0;
+pub(crate) const CODE: usize = 1;
+pub(crate) const CHECKSUM: Range<usize> = 2..4;
 
 /// Length of the header that all messages share, in bytes.
 pub const HEADER_LEN: usize = 4;
@@ -30,15 +30,27 @@ impl Icmpv6Type {
     pub const ECHO_REQUEST: Self = Self(128);
     /// Answer to an echo request.
     pub const ECHO_REPLY: Self = Self(129);
+    /// Asks for the routers of a link.
+    pub const ROUTER_SOLICITATION: Self = Self(133);
+    /// Tells that one is a router, and what hosts of the link need to know.
+    pub const ROUTER_ADVERTISEMENT: Self = Self(134);
     /// Asks for a neighbour's link-layer address.
     pub const NEIGHBOUR_SOLICITATION: Self = Self(135);
     /// Tells one's own link-layer address.
     pub const NEIGHBOUR_ADVERTISEMENT: Self = Self(136);
+    /// Tells of a better first hop.
+    pub const REDIRECT: Self = Self(137);
 
     /// Whether it reports an error, and so quotes a packet (RFC 4443 section 2.1).
     #[inline]
     pub const fn is_error(self) -> bool {
         self.0 < 128
+    }
+
+    /// Whether it is of neighbour discovery, and so never leaves its link (RFC 4861).
+    #[inline]
+    pub const fn is_discovery(self) -> bool {
+        matches!(self.0, 133..=137)
     }
 }
 
@@ -89,6 +101,15 @@ impl<'a> Icmpv6<'a> {
             .is_intact()
     }
 
+    /// The identifier of an echo request or reply; 0 if it is cut off.
+    #[inline]
+    pub fn identifier(&self) -> u16 {
+        match self.body.first_chunk::<2>() {
+            Some(identifier) => u16::from_be_bytes(*identifier),
+            None => 0,
+        }
+    }
+
     /// What follows the checksum.
     #[inline]
     pub fn body(&self) -> &'a [u8] {
@@ -110,5 +131,7 @@ mod tests {
     fn errors_are_told_from_questions() {
         assert!(Icmpv6Type::PACKET_TOO_BIG.is_error());
         assert!(!Icmpv6Type::NEIGHBOUR_SOLICITATION.is_error());
+        assert!(Icmpv6Type::REDIRECT.is_discovery());
+        assert!(!Icmpv6Type::ECHO_REPLY.is_discovery());
     }
 }

@@ -5,22 +5,24 @@ use core::ops::Range;
 
 use sekisho_types::IpProtocol;
 
-use crate::bytes::{be16, be32};
+use crate::bytes::{be16, be32, put16, put32};
 use crate::checksum::Sum;
 use crate::error::PacketError;
 
-const VERSION_CLASS_LABEL: Range<usize> = 0..4;
+pub(crate) const VERSION_CLASS_LABEL: Range<usize> = 0..4;
 const PAYLOAD_LENGTH: Range<usize> = 4..6;
 const NEXT_HEADER: usize = 6;
-const HOP_LIMIT: usize = 7;
-const SRC: Range<usize> = 8..24;
-const DST: Range<usize> = 24..40;
+pub(crate) const HOP_LIMIT: usize = 7;
+pub(crate) const SRC: Range<usize> = 8..24;
+pub(crate) const DST: Range<usize> = 24..40;
 
 const HOP_BY_HOP: u8 = 0;
 const ROUTING: u8 = 43;
 const FRAGMENT: u8 = 44;
 const AUTHENTICATION: u8 = 51;
 const DESTINATION_OPTIONS: u8 = 60;
+/// The routing header that lets the sender choose the way (RFC 5095).
+const SOURCE_ROUTE: u8 = 0;
 
 /// Length of the fixed header in bytes.
 pub const HEADER_LEN: usize = 40;
@@ -47,6 +49,8 @@ pub struct UpperLayer<'a> {
     pub fragment: Option<Ipv6Fragment>,
     /// Whether there is a routing header.
     pub has_routing_header: bool,
+    /// Whether one of them is of type 0, a source route (RFC 5095).
+    pub has_source_route: bool,
 }
 
 /// A fragment header (RFC 8200 section 4.5).
@@ -139,6 +143,7 @@ impl<'a> Ipv6<'a> {
         let mut rest = self.payload;
         let mut fragment = None;
         let mut has_routing_header = false;
+        let mut has_source_route = false;
         for _ in 0..=MAX_EXTENSION_HEADERS {
             let later_fragment = fragment.is_some_and(|f: Ipv6Fragment| f.offset != 0);
             if later_fragment || !is_extension(next) {
@@ -148,6 +153,7 @@ impl<'a> Ipv6<'a> {
                     offset: HEADER_LEN + self.payload.len() - rest.len(),
                     fragment,
                     has_routing_header,
+                    has_source_route,
                 });
             }
             let start: &[u8; 8] = rest
@@ -166,12 +172,46 @@ impl<'a> Ipv6<'a> {
                 _ => (usize::from(start[1]) + 1) * 8,
             };
             has_routing_header |= next.0 == ROUTING;
+            has_source_route |= next.0 == ROUTING && start[2] == SOURCE_ROUTE;
             next = IpProtocol(start[0]);
             rest = rest
                 .get(length..)
                 .ok_or(PacketError::Ipv6ExtensionTruncated)?;
         }
         Err(PacketError::Ipv6ExtensionCount)
+    }
+}
+
+/// A fixed header to be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ipv6Fields {
+    /// DSCP and ECN.
+    pub traffic_class: u8,
+    /// Length of what follows, in bytes.
+    pub payload_len: u16,
+    /// What follows.
+    pub next_header: IpProtocol,
+    /// Hops left.
+    pub hop_limit: u8,
+    /// The source.
+    pub src: Ipv6Addr,
+    /// The destination.
+    pub dst: Ipv6Addr,
+}
+
+impl Ipv6Fields {
+    /// Writes the header, with a flow label of 0.
+    pub fn write(&self, out: &mut [u8; HEADER_LEN]) {
+        put32(
+            out,
+            VERSION_CLASS_LABEL,
+            6 << 28 | u32::from(self.traffic_class) << 20,
+        );
+        put16(out, PAYLOAD_LENGTH, self.payload_len);
+        out[NEXT_HEADER] = self.next_header.0;
+        out[HOP_LIMIT] = self.hop_limit;
+        out[SRC].copy_from_slice(&self.src.octets());
+        out[DST].copy_from_slice(&self.dst.octets());
     }
 }
 
@@ -215,6 +255,33 @@ mod tests {
     }
 
     #[test]
+    fn a_written_header_is_read_again() {
+        let fields = Ipv6Fields {
+            traffic_class: 0xb9,
+            payload_len: 0,
+            next_header: IpProtocol::UDP,
+            hop_limit: 7,
+            src: "2001:db8::1".parse().unwrap(),
+            dst: "ff02::2".parse().unwrap(),
+        };
+        let mut bytes = [0xff; HEADER_LEN];
+        fields.write(&mut bytes);
+        let view = Ipv6::new(&bytes).unwrap();
+        assert_eq!((view.traffic_class(), view.flow_label()), (0xb9, 0));
+        assert_eq!((view.src(), view.dst()), (fields.src, fields.dst));
+        assert_eq!((view.next_header(), view.hop_limit()), (IpProtocol::UDP, 7));
+    }
+
+    #[test]
+    fn only_a_routing_header_of_type_0_is_a_source_route() {
+        for (kind, expected) in [(0, true), (2, false), (4, false)] {
+            let bytes = packet(ROUTING, &[17, 0, kind, 1, 0, 0, 0, 0]);
+            let upper = Ipv6::new(&bytes).unwrap().upper_layer().unwrap();
+            assert_eq!(upper.has_source_route, expected, "type {kind}");
+        }
+    }
+
+    #[test]
     fn impossible_fixed_headers_are_refused() {
         let refusal = |bytes: &[u8]| Ipv6::new(bytes).unwrap_err();
         let bytes = packet(17, &[]);
@@ -240,7 +307,7 @@ mod tests {
         let upper = Ipv6::new(&bytes).unwrap().upper_layer().unwrap();
         assert_eq!(upper.protocol, IpProtocol::TCP);
         assert_eq!((upper.payload, upper.offset), (b"tcp".as_slice(), 64));
-        assert!(upper.has_routing_header);
+        assert!(upper.has_routing_header && upper.has_source_route);
         let fragment = upper.fragment.unwrap();
         assert!(fragment.more_fragments && fragment.offset == 0);
         assert_eq!(fragment.identification, 0x0102_0304);

@@ -5,50 +5,58 @@
 //! compile to plain loads. Nothing here allocates.
 //!
 //! - one module per format: [`ethernet`], [`arp`], [`ipv4`], [`ipv6`], [`udp`], [`tcp`],
-//!   [`icmpv4`], [`icmpv6`], [`vxlan`]; [`options`] walks the option lists of IPv4 and TCP;
+//!   [`icmpv4`], [`icmpv6`], [`ndp`], [`vxlan`]; [`options`] walks the option lists of IPv4 and TCP;
 //! - [`checksum`]: the Internet checksum, whole and incremental;
 //! - [`rewrite`]: changes to a packet with all its checksums, for NAT and forwarding;
 //! - [`build`]: packets the gateway itself sends, and encapsulation;
+//! - [`rewrite6`], [`build6`]: the same for IPv6, which is forwarded and not translated;
 //! - [`ecn`]: congestion marks across tunnels;
-//! - [`flow`]: 5-tuples and their hash.
+//! - [`flow`], [`flow6`]: 5-tuples and their hash.
 //!
 //! # Limitations
-//! Rewriting and building are for IPv4 only; IPv6 and ICMPv6 are read. VXLAN is the only tunnel.
+//! IPv6 addresses and ports are not rewritten. VXLAN over IPv4 is the only tunnel.
 //! Ports of SCTP (CRC32c) and DCCP are read but not rewritten; a changed address suits SCTP, whose
-//! checksum does not cover it, but leaves the checksum of DCCP wrong. [`FlowKey`] is for IPv4.
+//! checksum does not cover it, but leaves the checksum of DCCP wrong. Options of IPv6 extension headers are not read.
 
 #![forbid(unsafe_code)]
 
 pub mod arp;
 pub mod build;
+pub mod build6;
 mod bytes;
 pub mod checksum;
 pub mod ecn;
 mod error;
 pub mod ethernet;
 pub mod flow;
+pub mod flow6;
 pub mod icmpv4;
 pub mod icmpv6;
 pub mod ipv4;
 pub mod ipv6;
+pub mod ndp;
 pub mod options;
 pub mod regular;
 pub mod rewrite;
+pub mod rewrite6;
 pub mod tcp;
 pub mod tunnel;
 pub mod udp;
 pub mod vxlan;
 
 pub use arp::{Arp, ArpFrame, ArpOperation};
+pub use build6::Icmpv6Error;
 pub use checksum::{Delta, Sum};
 pub use ecn::Ecn;
 pub use error::PacketError;
 pub use ethernet::{EtherType, Ethernet, EthernetMut, VlanTag};
 pub use flow::FlowKey;
+pub use flow6::FlowKey6;
 pub use icmpv4::{EmbeddedIpv4, Icmpv4, Icmpv4Type};
 pub use icmpv6::{Icmpv6, Icmpv6Type};
 pub use ipv4::{Ipv4, Ipv4Fields, Ipv4Header};
-pub use ipv6::{Ipv6, UpperLayer};
+pub use ipv6::{Ipv6, Ipv6Fields, UpperLayer};
+pub use ndp::Discovery;
 pub use regular::Regular;
 pub use tcp::{Tcp, TcpFlags};
 pub use udp::Udp;

@@ -38,7 +38,7 @@ pub use config::{
 pub use fib::{FibBatch, FibChange, FibEntry, FibPath};
 pub use route::{
     ConnectedRoute, InterfaceKey, InterfaceRef, LinkState, LocalRoute, NatRoute, Originated,
-    Protocol, StaticRoute, StaticTarget,
+    Protocol, StaticNextHop, StaticRoute, StaticTarget,
 };
 pub use service::{Options, RoutingHandle, Stopped, start};
 pub use view::{

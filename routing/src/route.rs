@@ -95,11 +95,20 @@ pub struct StaticRoute {
     pub distance: u8,
 }
 
+/// A next hop of a configured route.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct StaticNextHop {
+    /// Its address.
+    pub address: IpAddr,
+    /// The interface it is on; needed for a link-local one, which tells nothing of where it is.
+    pub interface: Option<InterfaceRef>,
+}
+
 /// Where a static route leads.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum StaticTarget {
     /// Over these next hops, equally.
-    NextHops(Vec<IpAddr>),
+    NextHops(Vec<StaticNextHop>),
     /// Nowhere.
     Discard,
     /// Look the packet up again in another table.

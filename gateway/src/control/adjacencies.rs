@@ -46,7 +46,9 @@ impl Adjacencies {
         if writer.adjacency(id) != adjacency {
             writer.replace_adjacency(id, &adjacency)?;
         }
-        writer.set_host(vrf, neighbor.address, id)?;
+        if has_host_route(neighbor.address) {
+            writer.set_host(vrf, neighbor.address, id)?;
+        }
         Ok(())
     }
 
@@ -61,7 +63,9 @@ impl Adjacencies {
         let Some(&id) = self.ids.get(&neighbor) else {
             return Ok(());
         };
-        if let Some(vrf) = vrf_of(snapshot, neighbor.link) {
+        if let Some(vrf) = vrf_of(snapshot, neighbor.link)
+            && has_host_route(neighbor.address)
+        {
             writer.clear_host(vrf, neighbor.address)?;
         }
         writer.replace_adjacency(id, &unresolved(neighbor))?;
@@ -97,6 +101,12 @@ impl Adjacencies {
     pub fn neighbors(&self) -> Vec<Neighbor> {
         self.ids.keys().copied().collect()
     }
+}
+
+/// Whether the address leads to its neighbour in the table: a link-local one means another neighbour
+/// on every link, and is reached by path lists only.
+pub fn has_host_route(address: IpAddr) -> bool {
+    !matches!(address, IpAddr::V6(address) if address.is_unicast_link_local())
 }
 
 fn unresolved(neighbor: Neighbor) -> Adjacency {

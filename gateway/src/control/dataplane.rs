@@ -3,7 +3,7 @@
 //! next turn.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::num::NonZeroU16;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -15,7 +15,8 @@ use sekisho_routing::{FibBatch, FibChange, FibEntry, FibPath, InterfaceKey, Inte
 use sekisho_types::{MacAddr, Prefix, SegmentId, VrfId};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::adjacencies::{Adjacencies, vrf_of};
+use super::adjacencies::{Adjacencies, has_host_route, vrf_of};
+use super::discovery::{self, Conflicts, Schedule};
 use super::neighbor::{Action, Location, Neighbor, Neighbors, Now, State};
 use super::workers::{Query, Workers};
 use crate::snapshot::Snapshot;
@@ -27,6 +28,8 @@ const TURN: Duration = Duration::from_millis(2);
 const SWEEP: Duration = Duration::from_secs(10);
 /// Most neighbours whose timers are served in one turn.
 const NEIGHBOR_BUDGET: usize = 1024;
+/// Most segments whose hosts are told of us in one turn.
+const ADVERTISEMENT_BUDGET: usize = 4;
 
 /// What the task is asked to do.
 #[derive(Debug)]
@@ -54,6 +57,13 @@ pub struct NeighborView {
     pub age: Duration,
 }
 
+impl NeighborView {
+    /// Whether its address is an IPv6 one.
+    pub const fn is_ipv6(&self) -> bool {
+        self.neighbor.address.is_ipv6()
+    }
+}
+
 /// How a neighbour stands, for people.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NeighborState {
@@ -72,6 +82,8 @@ pub struct Dataplane {
     neighbors: Neighbors,
     adjacencies: Adjacencies,
     static_endpoints: BTreeMap<Neighbor, Location>,
+    advertisements: Schedule,
+    conflicts: Conflicts,
     unacknowledged: VecDeque<(Epoch, u64)>,
     acknowledged: watch::Sender<u64>,
     events: Vec<Event>,
@@ -97,6 +109,8 @@ impl Dataplane {
             neighbors: Neighbors::default(),
             adjacencies: Adjacencies::default(),
             static_endpoints: BTreeMap::new(),
+            advertisements: Schedule::default(),
+            conflicts: Conflicts::default(),
             unacknowledged: VecDeque::new(),
             acknowledged,
             events: Vec::new(),
@@ -105,6 +119,7 @@ impl Dataplane {
         };
         dataplane.add_vrfs(|_| false);
         dataplane.move_neighbors(snapshot);
+        dataplane.introduce(None);
         dataplane
     }
 
@@ -174,7 +189,7 @@ impl Dataplane {
                 Some(State::Reachable(location) | State::Probe(location)) if up => self
                     .adjacencies
                     .resolve(&mut self.writer, &self.snapshot, neighbor, location),
-                _ if up => Ok(()),
+                _ if up || !has_host_route(neighbor.address) => Ok(()),
                 _ => self.writer.clear_host(vrf, neighbor.address).map(drop),
             };
             report(outcome, "following a link");
@@ -191,6 +206,7 @@ impl Dataplane {
         self.events = events;
         self.neighbors.tick(now, NEIGHBOR_BUDGET);
         self.act();
+        self.advertise(now);
         self.workers.advance();
         self.acknowledge();
         if now >= self.next_sweep {
@@ -201,7 +217,7 @@ impl Dataplane {
     }
 
     fn observe(&mut self, event: Event, now: Now) {
-        let (Event::Needed(neighbor) | Event::Heard { neighbor, .. }) = event;
+        let neighbor = event.neighbor();
         let is_fixed = self.static_endpoints.contains_key(&neighbor);
         if is_fixed || vrf_of(&self.snapshot, neighbor.link).is_none() {
             return;
@@ -213,6 +229,12 @@ impl Dataplane {
                 location,
                 learn,
             } => self.neighbors.heard(neighbor, location, learn, now),
+            Event::Conflict { neighbor, station } => {
+                let (link, address) = (neighbor.link, neighbor.address);
+                if self.conflicts.is_news(link, address, now) {
+                    tracing::warn!(%address, %station, ?link, "another station has our address");
+                }
+            }
         }
     }
 
@@ -235,11 +257,12 @@ impl Dataplane {
         }
     }
 
-    /// Sends an ARP request: on the uplink, or to every VTEP of the segment, or to the one where
-    /// the endpoint was last seen.
+    /// Asks for a neighbour: on the uplink, or every VTEP of the segment, or the one where the
+    /// endpoint was last seen. IPv4 asks by ARP.
     fn request(&mut self, neighbor: Neighbor, known: Option<Location>) {
-        let IpAddr::V4(target) = neighbor.address else {
-            return;
+        let target = match neighbor.address {
+            IpAddr::V4(target) => target,
+            IpAddr::V6(target) => return self.solicit(neighbor.link, target, known),
         };
         let mut bytes = [0; arp::FRAME_LEN];
         let destination = known.map_or(MacAddr::BROADCAST, |location| location.mac);
@@ -275,6 +298,75 @@ impl Dataplane {
         }
     }
 
+    /// Asks for an IPv6 neighbour by neighbour discovery.
+    fn solicit(&mut self, link: Link, target: Ipv6Addr, known: Option<Location>) {
+        let known_mac = known.map(|location| location.mac);
+        let local = target.is_unicast_link_local();
+        let frame = match link {
+            Link::Interface(id) => self.snapshot.uplink(id).and_then(|uplink| {
+                let ipv6 = uplink.ipv6.as_ref()?;
+                let source = ipv6.source_for(target).filter(|_| !local);
+                let source = source.unwrap_or(ipv6.link_local);
+                discovery::solicitation(target, uplink.mac, source, known_mac)
+            }),
+            Link::Segment(id) => self.snapshot.segment(id).and_then(|segment| {
+                let source = segment.ipv6.as_ref()?.source_for(target);
+                discovery::solicitation(target, segment.mac, source, known_mac)
+            }),
+        };
+        if let Some(frame) = frame {
+            let vtep = known.and_then(|location| location.vtep);
+            self.send_on(link, vtep, frame.bytes());
+        }
+    }
+
+    /// Sends a frame on a link; on a segment to one VTEP, or to all.
+    fn send_on(&mut self, link: Link, vtep: Option<IpAddr>, bytes: &[u8]) {
+        match (link, vtep) {
+            (Link::Interface(id), _) => {
+                self.workers.send_on_uplink(id, bytes);
+            }
+            (Link::Segment(id), Some(IpAddr::V4(vtep))) => {
+                self.workers.send_to_vtep(id, vtep, bytes);
+            }
+            (Link::Segment(id), _) => self.replicate(id, bytes),
+        }
+    }
+
+    /// Addresses that are ours since `old` are made known, and it is asked whether anybody else has
+    /// them; hosts of segments are told what they need to know.
+    fn introduce(&mut self, old: Option<&Snapshot>) {
+        let snapshot = Arc::clone(&self.snapshot);
+        let now = self.now();
+        self.advertisements.follow(old, &snapshot, now);
+        let before = old.map(discovery::owned).unwrap_or_default();
+        for own in discovery::owned(&snapshot) {
+            if before.contains(&own) {
+                continue;
+            }
+            let frames = [
+                discovery::probe(own.address, own.mac),
+                discovery::announcement(own.address, own.mac),
+            ];
+            for frame in frames.iter().flatten() {
+                self.send_on(own.link, None, frame.bytes());
+            }
+        }
+    }
+
+    /// Router advertisements that are due, within bounds.
+    fn advertise(&mut self, now: Now) {
+        for _ in 0..ADVERTISEMENT_BUDGET {
+            let Some(id) = self.advertisements.next(now) else {
+                return;
+            };
+            let segment = self.snapshot.segment(id);
+            if let Some(frame) = segment.and_then(discovery::router_advertisement) {
+                self.replicate(id, frame.bytes());
+            }
+        }
+    }
+
     /// Head-end replication.
     fn replicate(&mut self, id: SegmentId, bytes: &[u8]) {
         let vteps: Vec<Ipv4Addr> = match self.snapshot.segment(id) {
@@ -291,6 +383,7 @@ impl Dataplane {
         self.add_vrfs(|vrf| old.tenant(vrf).is_some());
         self.workers.publish(snapshot, done);
         self.move_neighbors(&old);
+        self.introduce(Some(&old));
     }
 
     /// Links that changed: neighbours of links that are gone are forgotten, the others get the
@@ -490,8 +583,9 @@ fn link_of(interface: &InterfaceRef) -> Link {
 
 /// Whether a neighbour's address still lies on its link.
 fn is_on_link(snapshot: &Snapshot, neighbor: &Neighbor) -> bool {
-    let IpAddr::V4(address) = neighbor.address else {
-        return false;
+    let address = match neighbor.address {
+        IpAddr::V4(address) => address,
+        IpAddr::V6(address) => return is_on_link6(snapshot, neighbor.link, address),
     };
     match neighbor.link {
         Link::Interface(id) => snapshot
@@ -503,22 +597,34 @@ fn is_on_link(snapshot: &Snapshot, neighbor: &Neighbor) -> bool {
     }
 }
 
+fn is_on_link6(snapshot: &Snapshot, link: Link, address: Ipv6Addr) -> bool {
+    let local = address.is_unicast_link_local();
+    match link {
+        Link::Interface(id) => {
+            let ipv6 = snapshot.uplink(id).and_then(|uplink| uplink.ipv6.as_ref());
+            ipv6.is_some_and(|ipv6| local || ipv6.is_connected(address))
+        }
+        Link::Segment(id) => {
+            let ipv6 = snapshot.segment(id).and_then(|own| own.ipv6.as_ref());
+            ipv6.is_some_and(|ipv6| local || ipv6.prefix.contains(address))
+        }
+    }
+}
+
 fn static_endpoints(snapshot: &Snapshot) -> BTreeMap<Neighbor, Location> {
     let segments = snapshot.segments.iter().enumerate();
     let segments = segments.filter_map(|(index, segment)| Some((index, segment.as_ref()?)));
     segments
         .flat_map(|(index, segment)| {
             let link = Link::Segment(SegmentId::new(index as u16));
-            segment
-                .static_endpoints
-                .iter()
-                .map(move |(address, location)| {
-                    let neighbor = Neighbor {
-                        link,
-                        address: IpAddr::V4(*address),
-                    };
-                    (neighbor, *location)
-                })
+            let ipv4 = segment.static_endpoints.iter();
+            let ipv4 = ipv4.map(|(address, location)| (IpAddr::V4(*address), *location));
+            let ipv6 = segment.ipv6.iter().flat_map(|ipv6| &ipv6.static_endpoints);
+            let ipv6 = ipv6.map(|(address, location)| (IpAddr::V6(*address), *location));
+            ipv4.chain(ipv6).map(move |(address, location)| {
+                let neighbor = Neighbor { link, address };
+                (neighbor, location)
+            })
         })
         .collect()
 }

@@ -8,6 +8,7 @@
 pub mod adjacencies;
 pub mod announcer;
 pub mod dataplane;
+mod discovery;
 pub mod host;
 pub mod ids;
 pub mod links;

@@ -46,9 +46,19 @@ pub(super) struct Tunnel {
     inner_destination: MacAddr,
 }
 
-enum Exit {
+pub(super) enum Exit {
     Wire(Wire),
     Tunnel(Tunnel),
+}
+
+impl Exit {
+    /// The largest IP packet that fits it.
+    pub(super) fn mtu(&self) -> u16 {
+        match self {
+            Self::Wire(wire) => wire.mtu,
+            Self::Tunnel(tunnel) => tunnel.mtu,
+        }
+    }
 }
 
 impl Worker {
@@ -59,10 +69,7 @@ impl Worker {
             Ok(exit) => exit,
             Err(way) => return self.finish(packet, way),
         };
-        let mtu = match &exit {
-            Exit::Wire(wire) => wire.mtu,
-            Exit::Tunnel(tunnel) => tunnel.mtu,
-        };
+        let mtu = exit.mtu();
         let too_big = packet.header.total_len > mtu;
         if too_big && packet.header.dont_fragment {
             let error = IcmpError::FragmentationNeeded { mtu };
@@ -75,12 +82,13 @@ impl Worker {
             return self.drop(packet.mbuf, DropReason::TtlExpired);
         }
         if !too_big {
-            return self.send(packet.mbuf, &exit, packet.header.tos, hash);
+            let (ethertype, tos) = (EtherType::IPV4, packet.header.tos);
+            return self.send(packet.mbuf, &exit, ethertype, tos, hash);
         }
         match self.fragment(packet.mbuf, usize::from(mtu)) {
             Ok(fragments) => {
                 for fragment in fragments {
-                    self.send(fragment, &exit, packet.header.tos, hash);
+                    self.send(fragment, &exit, EtherType::IPV4, packet.header.tos, hash);
                 }
             }
             Err((mbuf, reason)) => self.drop(mbuf, reason),
@@ -109,7 +117,8 @@ impl Worker {
         }
     }
 
-    fn exit(&self, adjacency: &Adjacency, hash: u32) -> Result<Exit, Way> {
+    /// The way out by an adjacency that is resolved.
+    pub(super) fn exit(&self, adjacency: &Adjacency, hash: u32) -> Result<Exit, Way> {
         match *adjacency {
             Adjacency::Ethernet {
                 port,
@@ -186,7 +195,15 @@ impl Worker {
         }
     }
 
-    fn send(&mut self, mut mbuf: Mbuf, exit: &Exit, tos: u8, hash: u32) {
+    /// Puts the headers of the way out before an IP packet and sends it.
+    pub(super) fn send(
+        &mut self,
+        mut mbuf: Mbuf,
+        exit: &Exit,
+        ethertype: EtherType,
+        tos: u8,
+        hash: u32,
+    ) {
         let length = mbuf.data().len();
         let (source, destination) = match exit {
             Exit::Wire(wire) => (wire.source, wire.destination),
@@ -196,7 +213,7 @@ impl Worker {
             return self.drop(mbuf, DropReason::BufferShape);
         };
         if let Some(header) = header.first_chunk_mut() {
-            ethernet::write_header(header, destination, source, EtherType::IPV4);
+            ethernet::write_header(header, destination, source, ethertype);
         }
         match exit {
             Exit::Wire(wire) => self.transmit(mbuf, wire, length),

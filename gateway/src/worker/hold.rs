@@ -1,8 +1,7 @@
-//! Packets that wait for ARP, within bounds.
+//! Packets that wait for ARP or neighbour discovery, within bounds.
 
 use std::time::Duration;
 
-use super::packet::Packet;
 use crate::control::neighbor::{Neighbor, Now};
 use crate::drops::DropReason;
 
@@ -15,29 +14,29 @@ const PATIENCE: Duration = Duration::from_secs(3);
 const RETRY: Duration = Duration::from_micros(500);
 
 #[derive(Debug)]
-struct Held {
-    packet: Packet,
+struct Held<P> {
+    packet: P,
     neighbor: Neighbor,
     deadline: Now,
 }
 
-/// Packets that wait for a neighbour.
+/// Packets of one family that wait for a neighbour.
 #[derive(Debug)]
-pub(super) struct Hold {
-    held: Vec<Held>,
+pub(super) struct Hold<P> {
+    held: Vec<Held<P>>,
     next_retry: Now,
 }
 
 /// What becomes of a packet that waited.
 #[derive(Debug)]
-pub(super) enum Release {
+pub(super) enum Release<P> {
     /// Try its way again.
-    Retry(Packet),
+    Retry(P),
     /// Nobody answered.
-    GiveUp(Packet),
+    GiveUp(P),
 }
 
-impl Hold {
+impl<P> Hold<P> {
     pub(super) fn new() -> Self {
         Self {
             held: Vec::with_capacity(MAX_HELD),
@@ -48,10 +47,10 @@ impl Hold {
     /// Lets a packet wait. A packet that waited before keeps its deadline.
     pub(super) fn hold(
         &mut self,
-        packet: Packet,
+        packet: P,
         neighbor: Neighbor,
         now: Now,
-    ) -> Result<(), (Packet, DropReason)> {
+    ) -> Result<(), (P, DropReason)> {
         let of_neighbor = self
             .held
             .iter()
@@ -79,7 +78,7 @@ impl Hold {
         &mut self,
         now: Now,
         is_known: impl Fn(Neighbor) -> bool,
-        out: &mut Vec<Release>,
+        out: &mut Vec<Release<P>>,
     ) {
         if self.held.is_empty() || now < self.next_retry {
             return;

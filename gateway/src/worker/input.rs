@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use sekisho_dpdk::Mbuf;
-use sekisho_fib::{Adjacency, Leaf, Link};
+use sekisho_fib::{Address, Adjacency, Leaf, Link};
 use sekisho_packet::{EtherType, Ethernet, Ipv4, PacketError, Udp, Vxlan, ecn, rewrite};
 use sekisho_types::{InterfaceId, IpProtocol, MacAddr, SegmentId, VrfId};
 
@@ -16,10 +16,10 @@ use crate::snapshot::Segment;
 
 /// What the outer headers of a tunnel packet said.
 #[derive(Clone, Copy, Debug)]
-struct Outer {
-    segment: SegmentId,
-    vtep: Ipv4Addr,
-    tos: u8,
+pub(super) struct Outer {
+    pub(super) segment: SegmentId,
+    pub(super) vtep: Ipv4Addr,
+    pub(super) tos: u8,
     /// Octets before the inner Ethernet header.
     len: usize,
 }
@@ -43,12 +43,12 @@ impl Worker {
         let ours = self.snapshot.uplink(interface).map(|uplink| uplink.mac);
         match ethertype {
             EtherType::ARP => self.uplink_arp(mbuf, interface),
+            EtherType::IPV6 => self.uplink_ipv6(mbuf, interface),
             _ if ours != Some(dst) => self.drop(mbuf, DropReason::NotOurMac),
             EtherType::IPV4 => {
                 mbuf.trim_front(header_len);
                 self.uplink_ipv4(mbuf, interface);
             }
-            EtherType::IPV6 => self.drop(mbuf, DropReason::Ipv6Disabled),
             _ => self.drop(mbuf, DropReason::UnknownEthertype),
         }
     }
@@ -136,12 +136,12 @@ impl Worker {
         match ethertype {
             _ if tagged => self.drop(mbuf, DropReason::InnerVlan),
             EtherType::ARP => self.segment_arp(mbuf, outer.segment, outer.vtep),
+            EtherType::IPV6 => self.segment_ipv6(mbuf, outer),
             _ if dst != gateway_mac => self.drop(mbuf, DropReason::InnerNotForGateway),
             EtherType::IPV4 => {
                 mbuf.trim_front(header_len);
                 self.segment_ipv4(mbuf, outer, src);
             }
-            EtherType::IPV6 => self.drop(mbuf, DropReason::Ipv6Disabled),
             _ => self.drop(mbuf, DropReason::UnknownEthertype),
         }
     }
@@ -219,7 +219,13 @@ impl Worker {
         Ok(())
     }
 
-    fn is_at(&self, segment: &Segment, source: Ipv4Addr, location: Location) -> bool {
+    /// Whether the tables have an address of the segment at that place already.
+    pub(super) fn is_at<A: Address>(
+        &self,
+        segment: &Segment,
+        source: A,
+        location: Location,
+    ) -> bool {
         let Leaf::Adjacency(id) = self.reader.lookup(segment.vrf, source) else {
             return false;
         };
@@ -234,11 +240,15 @@ impl Worker {
     }
 
     /// Tells the control task where a neighbour was heard.
-    pub(super) fn heard(&mut self, link: Link, address: Ipv4Addr, location: Location, learn: bool) {
-        let neighbor = Neighbor {
-            link,
-            address: IpAddr::V4(address),
-        };
+    pub(super) fn heard(
+        &mut self,
+        link: Link,
+        address: impl Into<IpAddr>,
+        location: Location,
+        learn: bool,
+    ) {
+        let address = address.into();
+        let neighbor = Neighbor { link, address };
         self.report(super::link::Event::Heard {
             neighbor,
             location,

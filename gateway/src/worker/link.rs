@@ -7,7 +7,7 @@ use std::sync::Arc;
 use rtrb::{Consumer, Producer, RingBuffer};
 use sekisho_host::PuntClass;
 use sekisho_nat::{Cursor, PoolId, PoolUsage, SessionFilter, SessionView};
-use sekisho_types::{InterfaceId, SegmentId};
+use sekisho_types::{InterfaceId, MacAddr, SegmentId};
 
 use crate::control::neighbor::{Location, Neighbor};
 use crate::snapshot::Snapshot;
@@ -152,6 +152,24 @@ pub enum Event {
         /// Whether to remember strangers.
         learn: bool,
     },
+    /// Another station says that it has an address of ours.
+    Conflict {
+        /// The address.
+        neighbor: Neighbor,
+        /// Who says so.
+        station: MacAddr,
+    },
+}
+
+impl Event {
+    /// Whom it is about.
+    pub const fn neighbor(&self) -> Neighbor {
+        match self {
+            Self::Needed(neighbor)
+            | Self::Heard { neighbor, .. }
+            | Self::Conflict { neighbor, .. } => *neighbor,
+        }
+    }
 }
 
 /// What the control task asks of a worker, besides the snapshot.

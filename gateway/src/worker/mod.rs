@@ -2,25 +2,32 @@
 //!
 //! A packet's way, one file a step: `input` (frames, tunnels), `arp`, `route` (tables, owner,
 //! translation), `handover`, `nat`, `hold`, `forward` (MTU, rewrite, encapsulation),
-//! `output`; or `punt`, or `icmp`. On a worker there is no syscall while there is work, no
+//! `output`; or `punt`, or `icmp`. IPv6 has files of its own: `input6`, `nd` (neighbour discovery),
+//! `packet6`, `route6`, `forward6`, `icmp6`; it needs neither owner nor translation. On a worker there is no syscall while there is work, no
 //! lock, no allocation and no log line.
 
 mod arp;
 mod fast;
 mod forward;
+mod forward6;
 mod fragment;
 pub mod handover;
 mod hold;
 mod icmp;
+mod icmp6;
 mod idle;
 mod input;
+mod input6;
 pub mod link;
 mod nat;
+mod nd;
 mod output;
 mod packet;
+mod packet6;
 mod punt;
 mod rewrite;
 mod route;
+mod route6;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -39,6 +46,7 @@ use self::idle::Idle;
 use self::link::{Event, FrameKind, WorkerEnd};
 use self::output::Output;
 use self::packet::{Origin, Packet};
+use self::packet6::Packet6;
 use self::route::Way;
 use crate::control::neighbor::Neighbor;
 use crate::counters::WorkerCounters;
@@ -98,8 +106,10 @@ pub struct Worker {
     seed: u64,
     epoch: Instant,
     now_ns: u64,
-    hold: Hold,
-    released: Vec<Release>,
+    hold: Hold<Packet>,
+    hold6: Hold<Packet6>,
+    released: Vec<Release<Packet>>,
+    released6: Vec<Release<Packet6>>,
     clearing: Option<nat::Clearing>,
     policer: Policer,
     error_limiter: ErrorLimiter,
@@ -126,7 +136,9 @@ impl Worker {
             epoch: parts.epoch,
             now_ns: 0,
             hold: Hold::new(),
+            hold6: Hold::new(),
             released: Vec::with_capacity(MAX_HELD),
+            released6: Vec::with_capacity(MAX_HELD),
             clearing: None,
             policer: Policer::new(&Limits::DEFAULT),
             error_limiter: ErrorLimiter::new(MAX_VRFS, ErrorLimiter::DEFAULT_RATE),
@@ -281,9 +293,14 @@ impl Worker {
                 if let Err((packet, reason)) = self.hold.hold(packet, neighbor, now) {
                     self.drop(packet.mbuf, reason);
                 }
-                self.counters.held.set(self.hold.len() as u64);
+                self.count_held();
             }
         }
+    }
+
+    fn count_held(&self) {
+        let held = self.hold.len() + self.hold6.len();
+        self.counters.held.set(held as u64);
     }
 
     /// Frees a packet and counts why.
@@ -307,9 +324,10 @@ impl Worker {
                     self.refuse(packet, DropReason::NeighborUnresolved, Some(error));
                 }
             }
-            self.counters.held.set(self.hold.len() as u64);
+            self.count_held();
         }
         self.released = released;
+        self.release_held6();
     }
 
     /// Asks the control task for a neighbour.
@@ -319,8 +337,7 @@ impl Worker {
 
     /// Tells the control task something. What does not fit is lost: it will happen again.
     fn report(&mut self, event: Event) {
-        let (Event::Needed(neighbor) | Event::Heard { neighbor, .. }) = event;
-        let ring = match neighbor.link {
+        let ring = match event.neighbor().link {
             Link::Interface(_) => &mut self.end.uplink_events,
             Link::Segment(_) => &mut self.end.segment_events,
         };
@@ -341,6 +358,7 @@ impl Worker {
             };
             self.counters.injected.add(1);
             match kind {
+                FrameKind::Host if packet6::is_ipv6(mbuf.data()) => self.host_ipv6(mbuf),
                 FrameKind::Host => match Packet::new(mbuf, Origin::Host, VrfId::PROVIDER) {
                     Ok(packet) => self.route(packet),
                     Err((mbuf, reason)) => self.drop(mbuf, reason),
@@ -386,10 +404,14 @@ fn is_resolved(reader: &Reader, snapshot: &Snapshot, neighbor: Neighbor) -> bool
         Link::Interface(_) => Some(VrfId::PROVIDER),
         Link::Segment(id) => snapshot.segment(id).map(|segment| segment.vrf),
     };
-    let (Some(vrf), IpAddr::V4(address)) = (vrf, neighbor.address) else {
+    let Some(vrf) = vrf else {
         return false;
     };
-    match reader.lookup(vrf, address) {
+    let leaf = match neighbor.address {
+        IpAddr::V4(address) => reader.lookup(vrf, address),
+        IpAddr::V6(address) => reader.lookup(vrf, address),
+    };
+    match leaf {
         Leaf::Adjacency(id) => reader.adjacency(id).is_resolved(),
         _ => false,
     }

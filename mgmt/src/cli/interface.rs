@@ -31,7 +31,12 @@ fn render(interface: &Interface) -> String {
     );
     for address in &interface.addresses {
         // Writing to a String cannot fail.
-        let _ = writeln!(text, "  inet {address}");
+        let family = if address.contains(':') {
+            "inet6"
+        } else {
+            "inet"
+        };
+        let _ = writeln!(text, "  {family} {address}");
     }
     let _ = write!(
         text,

@@ -10,6 +10,7 @@ mod client;
 mod error;
 mod interface;
 mod nat;
+mod neighbor;
 mod route;
 mod system;
 mod table;
@@ -65,9 +66,12 @@ enum Command {
 
 #[derive(Debug, Subcommand)]
 enum Show {
-    /// IP routing.
+    /// IPv4: routes and neighbors.
     #[command(subcommand)]
     Ip(Ip),
+    /// IPv6: routes and neighbors.
+    #[command(subcommand)]
+    Ipv6(Ip),
     /// BGP.
     #[command(subcommand)]
     Bgp(bgp::Bgp),
@@ -105,6 +109,12 @@ enum Ip {
     /// Routes: [vrf NAME] [PREFIX | ADDRESS].
     Route {
         /// [vrf NAME] [PREFIX | ADDRESS]
+        #[arg(value_name = "WORDS")]
+        words: Vec<String>,
+    },
+    /// Who is on uplinks and segments: [vrf NAME].
+    Neighbors {
+        /// [vrf NAME]
         #[arg(value_name = "WORDS")]
         words: Vec<String>,
     },
@@ -185,7 +195,8 @@ pub async fn run(
 
 async fn show(show: Show, client: &mut Client) -> Result<String, CliError> {
     match show {
-        Show::Ip(Ip::Route { words }) => route::show(&words, client).await,
+        Show::Ip(ip) => show_ip(Family::Ipv4, ip, client).await,
+        Show::Ipv6(ip) => show_ip(Family::Ipv6, ip, client).await,
         Show::Bgp(bgp) => bgp::show(bgp, client).await,
         Show::Interfaces => interface::show(client).await,
         Show::Tunnels => tunnel::show_tunnels(client).await,
@@ -196,5 +207,37 @@ async fn show(show: Show, client: &mut Client) -> Result<String, CliError> {
         Show::Config => apply::show_running(client).await,
         Show::Status => system::show_status(client).await,
         Show::Version => system::show_version(client).await,
+    }
+}
+
+async fn show_ip(family: Family, ip: Ip, client: &mut Client) -> Result<String, CliError> {
+    match ip {
+        Ip::Route { words } => route::show(family, &words, client).await,
+        Ip::Neighbors { words } => neighbor::show(family, &words, client).await,
+    }
+}
+
+/// The family a command is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Family {
+    Ipv4,
+    Ipv6,
+}
+
+impl Family {
+    /// The word of the command.
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Ipv4 => "ip",
+            Self::Ipv6 => "ipv6",
+        }
+    }
+
+    /// The word of the API.
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Ipv4 => "ipv4",
+            Self::Ipv6 => "ipv6",
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! `show ip route`, as FRR prints it.
+//! `show ip route` and `show ipv6 route`, as FRR prints them.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -9,15 +9,17 @@ use sekisho_types::Prefix;
 use crate::api::v1::routing_service_client::RoutingServiceClient;
 use crate::api::v1::{ListRoutesRequest, NextHop, Route};
 
-use super::CliError;
 use super::client::{Client, collect};
 use super::table::uptime;
 use super::words::Words;
+use super::{CliError, Family};
 
-const USAGE: &str = "show ip route [vrf NAME] [PREFIX | ADDRESS]";
-
-pub(super) async fn show(words: &[String], client: &mut Client) -> Result<String, CliError> {
-    let query = query(words)?;
+pub(super) async fn show(
+    family: Family,
+    words: &[String],
+    client: &mut Client,
+) -> Result<String, CliError> {
+    let query = query(family, words)?;
     let detailed = !(query.prefix.is_empty() && query.address.is_empty());
     let vrf = query.vrf.clone();
     let mut routing = RoutingServiceClient::new(client.connect().await?);
@@ -32,10 +34,12 @@ pub(super) async fn show(words: &[String], client: &mut Client) -> Result<String
     })
 }
 
-fn query(words: &[String]) -> Result<ListRoutesRequest, CliError> {
-    let words = Words::parse(words, &["vrf"], 1, USAGE)?;
+fn query(family: Family, words: &[String]) -> Result<ListRoutesRequest, CliError> {
+    let usage = format!("show {} route [vrf NAME] [PREFIX | ADDRESS]", family.word());
+    let words = Words::parse(words, &["vrf"], 1, &usage)?;
     let mut query = ListRoutesRequest {
         vrf: words.text("vrf"),
+        family: family.name().to_owned(),
         ..ListRoutesRequest::default()
     };
     if let Some(target) = words.free.first() {
@@ -43,15 +47,30 @@ fn query(words: &[String]) -> Result<ListRoutesRequest, CliError> {
             let prefix: Prefix = target
                 .parse()
                 .map_err(|error| CliError::Usage(format!("{error}")))?;
+            check_family(family, prefix.addr())?;
             query.prefix = prefix.to_string();
         } else {
             let address: IpAddr = target.parse().map_err(|_| {
-                CliError::Usage(format!("{target:?} was not understood; write {USAGE}"))
+                CliError::Usage(format!("{target:?} was not understood; write {usage}"))
             })?;
+            check_family(family, address)?;
             query.address = address.to_string();
         }
     }
     Ok(query)
+}
+
+/// Each family has its own command.
+fn check_family(family: Family, address: IpAddr) -> Result<(), CliError> {
+    let other = match address {
+        IpAddr::V4(_) => Family::Ipv4,
+        IpAddr::V6(_) => Family::Ipv6,
+    };
+    if family == other {
+        return Ok(());
+    }
+    let message = format!("{address} is looked up with: show {} route", other.word());
+    Err(CliError::Usage(message))
 }
 
 /// Programs look routes up by prefix; there may be several candidates for each.
@@ -334,7 +353,7 @@ Routing entry for 172.16.10.0/24
     fn words_become_a_query() {
         let asked = |line: &str| {
             let words: Vec<String> = line.split_whitespace().map(Into::into).collect();
-            query(&words)
+            query(Family::Ipv4, &words)
         };
         let both = asked("vrf blue 10.0.0.0/8").unwrap();
         assert_eq!(
@@ -345,6 +364,8 @@ Routing entry for 172.16.10.0/24
         let error = asked("10.0.0.5/24").unwrap_err().to_string();
         assert!(error.contains("did you mean 10.0.0.0/24?"), "{error}");
         assert!(asked("blue").is_err());
+        let error = asked("2001:db8::/32").unwrap_err().to_string();
+        assert!(error.contains("show ipv6 route"), "{error}");
     }
 
     #[test]

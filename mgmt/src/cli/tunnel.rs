@@ -103,6 +103,7 @@ mod tests {
             port: 4789,
             mtu: 1550,
             gateway: "172.16.10.1/24".into(),
+            gateway6: "2001:db8:10::1/64".into(),
             mac: "02:53:4b:00:13:89".into(),
             rx_packets: 10,
             rx_bytes: 840,

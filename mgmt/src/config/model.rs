@@ -1,6 +1,7 @@
 //! The validated configuration: what the rest of the gateway reads. A value of these types has
 //! passed every check of `validate`; names refer to things that exist.
 
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -147,7 +148,7 @@ pub struct Uplink {
     pub name: Name,
     /// The port it runs on.
     pub port: Name,
-    /// Addresses with the length of their connected prefix; at least one.
+    /// Addresses of either family with the length of their connected prefix; at least one.
     pub addresses: Vec<InterfaceAddress>,
     /// Largest IP packet, in octets; at most the port's.
     pub mtu: u16,
@@ -173,11 +174,29 @@ pub struct StaticRoute {
     pub distance: u8,
 }
 
+/// A next hop of a static route; written `ADDRESS`, or `ADDRESS%INTERFACE` if it is link-local.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct NextHop {
+    /// Its address.
+    pub address: IpAddr,
+    /// The uplink, or in a tenant the segment, of a link-local address; none of any other.
+    pub interface: Option<Name>,
+}
+
+impl fmt::Display for NextHop {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.interface {
+            Some(interface) => write!(f, "{}%{interface}", self.address),
+            None => self.address.fmt(f),
+        }
+    }
+}
+
 /// Where a static route leads.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RouteTarget {
     /// Over these next hops, equally.
-    NextHops(Vec<IpAddr>),
+    NextHops(Vec<NextHop>),
     /// Look the packet up again in the provider VRF (tenant routes only).
     Provider,
     /// Nowhere.
@@ -296,16 +315,22 @@ pub struct Segment {
     pub vni: Vni,
     /// The gateway's address and the segment's prefix.
     pub gateway: InterfaceAddress,
+    /// The same for IPv6, if the segment has it.
+    pub gateway6: Option<InterfaceAddress>,
     /// The gateway's Ethernet address; derived from the VNI by default.
     pub mac: MacAddr,
     /// Largest inner IP packet; by default what fits the underlay.
     pub mtu: u16,
     /// VTEPs that may send for this segment and to which broadcast is replicated.
     pub vteps: Vec<Ipv4Addr>,
-    /// Whether endpoints are learnt from traffic and ARP.
+    /// Whether endpoints are learnt from traffic, ARP and neighbour discovery.
     pub learning: bool,
     /// Whether the prefix is reachable from the provider VRF without NAT, and announced.
     pub advertise: bool,
+    /// Whether the IPv6 prefix is reachable from the provider VRF: there is no translation.
+    pub advertise6: bool,
+    /// Whether hosts of the segment are told the IPv6 prefix, MTU and router.
+    pub router_advertisements: bool,
     /// Endpoints that never age.
     pub endpoints: Vec<StaticEndpoint>,
 }
@@ -313,7 +338,7 @@ pub struct Segment {
 /// `[[tenant.segment.endpoint]]`
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StaticEndpoint {
-    /// Inner address, inside the segment's prefix.
+    /// Inner address, inside one of the segment's prefixes.
     pub address: IpAddr,
     /// Its Ethernet address.
     pub mac: MacAddr,

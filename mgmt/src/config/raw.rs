@@ -8,7 +8,7 @@ use std::time::Duration;
 use sekisho_types::{IpProtocol, Ipv4Prefix, MacAddr, Name, PciAddress, Prefix};
 
 use super::fields::Fields;
-use super::model::{Hugepages, InterfaceAddress, MemifRole};
+use super::model::{Hugepages, InterfaceAddress, MemifRole, NextHop};
 use super::problem::{Located, Place, Problems};
 use super::text::{Driver, KernelInterface, Permit, Secret, SocketPath};
 
@@ -163,8 +163,8 @@ impl Uplink {
 pub(super) struct Route {
     pub(super) at: Place,
     pub(super) prefix: Maybe<Prefix>,
-    pub(super) next_hop: Maybe<IpAddr>,
-    pub(super) next_hops: Option<Vec<Located<IpAddr>>>,
+    pub(super) next_hop: Maybe<NextHop>,
+    pub(super) next_hops: Option<Vec<Located<NextHop>>>,
     pub(super) vrf: Maybe<Name>,
     pub(super) discard: Maybe<bool>,
     pub(super) distance: Maybe<u8>,
@@ -372,11 +372,14 @@ pub(super) struct Segment {
     pub(super) name: Maybe<Name>,
     pub(super) vni: Maybe<u32>,
     pub(super) gateway: Maybe<InterfaceAddress>,
+    pub(super) gateway6: Maybe<InterfaceAddress>,
     pub(super) mac: Maybe<MacAddr>,
     pub(super) mtu: Maybe<u16>,
     pub(super) vteps: Option<Vec<Located<Ipv4Addr>>>,
     pub(super) learning: Maybe<bool>,
     pub(super) advertise: Maybe<bool>,
+    pub(super) advertise6: Maybe<bool>,
+    pub(super) router_advertisements: Maybe<bool>,
     pub(super) endpoints: Vec<Endpoint>,
 }
 
@@ -389,11 +392,14 @@ impl Segment {
             // 0 and 16777215 are kept free: peers use them for "no network" and "any network".
             vni: f.required_integer("vni", (1, 0x00ff_fffe), "5001", p),
             gateway: f.required("gateway", "\"172.16.10.1/24\"", p),
+            gateway6: f.text("gateway6", p),
             mac: f.text("mac", p),
             mtu: f.integer("mtu", 576, 9166, p),
             vteps: f.texts("vteps", p),
             learning: f.flag("learning", p),
             advertise: f.flag("advertise", p),
+            advertise6: f.flag("advertise6", p),
+            router_advertisements: f.flag("router-advertisements", p),
             endpoints: endpoints
                 .into_iter()
                 .map(|f| Endpoint::read(f, p))
@@ -401,6 +407,21 @@ impl Segment {
         };
         f.finish(p);
         segment
+    }
+}
+
+impl Segment {
+    /// The gateway's addresses that were understood.
+    pub(super) fn gateways(&self) -> impl Iterator<Item = &Located<InterfaceAddress>> {
+        self.gateway.iter().chain(&self.gateway6)
+    }
+
+    /// Those whose prefix is reachable from the provider VRF.
+    pub(super) fn advertised(&self) -> impl Iterator<Item = &Located<InterfaceAddress>> {
+        let is_set = |flag: &Maybe<bool>| flag.as_ref().is_some_and(|flag| flag.value);
+        let v4 = self.gateway.iter().filter(move |_| is_set(&self.advertise));
+        let v6 = self.gateway6.iter();
+        v4.chain(v6.filter(move |_| is_set(&self.advertise6)))
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use sekisho_types::{IpProtocol, Ipv4Prefix, MacAddr, Name, PciAddress, Prefix, PrefixError};
 
-use super::model::{Hugepages, InterfaceAddress, MemifRole};
+use super::model::{Hugepages, InterfaceAddress, MemifRole, NextHop};
 
 /// A value that can be read from text. The error says what would be right.
 pub(super) trait FromText: Sized {
@@ -24,7 +24,7 @@ macro_rules! from_text_by_from_str {
     )+};
 }
 
-from_text_by_from_str!(Name, MacAddr, PciAddress, Ipv4Prefix);
+from_text_by_from_str!(Name, MacAddr, PciAddress, Ipv4Prefix, Prefix);
 
 impl FromText for String {
     fn from_text(text: &str) -> Result<Self, String> {
@@ -57,26 +57,31 @@ impl FromText for Ipv4Addr {
     }
 }
 
-/// The one place where IPv6 is turned away; the model and all checks know both families.
-const NO_IPV6: &str = "IPv6 is not forwarded by this version; write an IPv4";
-
 impl FromText for IpAddr {
     fn from_text(text: &str) -> Result<Self, String> {
-        match text.parse() {
-            Ok(Self::V6(_)) => Err(format!("{NO_IPV6} address")),
-            Ok(address) => Ok(address),
-            Err(_) => Ipv4Addr::from_text(text).map(Self::V4),
-        }
+        text.parse().map_err(|_| {
+            if text.contains('%') {
+                format!("{text:?} names an interface; only a next hop can, write the address alone")
+            } else if text.contains('/') {
+                format!("{text:?} is a prefix; write an address, like 192.0.2.1 or 2001:db8::1")
+            } else {
+                format!("{text:?} is not an IP address; write one like 192.0.2.1 or 2001:db8::1")
+            }
+        })
     }
 }
 
-impl FromText for Prefix {
+/// `ADDRESS` or `ADDRESS%INTERFACE`.
+impl FromText for NextHop {
     fn from_text(text: &str) -> Result<Self, String> {
-        match text.parse() {
-            Ok(Self::V6(_)) => Err(format!("{NO_IPV6} prefix")),
-            Ok(prefix) => Ok(prefix),
-            Err(error) => Err(error.to_string()),
-        }
+        let (address, interface) = match text.split_once('%') {
+            Some((address, interface)) => (address, Some(Name::from_text(interface)?)),
+            None => (text, None),
+        };
+        Ok(Self {
+            address: IpAddr::from_text(address)?,
+            interface,
+        })
     }
 }
 

@@ -88,6 +88,16 @@ pub trait Backend: Send + Sync + 'static {
     /// Uplinks with their ports.
     fn interfaces(&self) -> impl Future<Output = Vec<v1::Interface>> + Send;
 
+    /// Neighbours of one VRF in the order of interfaces and addresses.
+    ///
+    /// # Errors
+    ///
+    /// If there is no such VRF or family.
+    fn neighbors(
+        &self,
+        query: v1::ListNeighborsRequest,
+    ) -> impl Future<Output = Result<Rows<v1::Neighbor>, BackendError>> + Send;
+
     /// One tunnel for each segment.
     fn tunnels(&self) -> impl Future<Output = Vec<v1::Tunnel>> + Send;
 

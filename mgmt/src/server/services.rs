@@ -15,10 +15,10 @@ use crate::api::v1::{
     self, BgpRoute, BgpSummary, ClearSessionsRequest, ClearSessionsResponse, Endpoint,
     GetBgpSummaryRequest, GetStatusRequest, GetVersionRequest, ListBgpNeighborsRequest,
     ListBgpNeighborsResponse, ListBgpRoutesRequest, ListDropsRequest, ListDropsResponse,
-    ListEndpointsRequest, ListInterfacesRequest, ListInterfacesResponse, ListPoolsRequest,
-    ListPoolsResponse, ListRoutesRequest, ListRulesRequest, ListRulesResponse, ListSessionsRequest,
-    ListTunnelsRequest, ListTunnelsResponse, ListWorkersRequest, ListWorkersResponse, NatSession,
-    Route, Version,
+    ListEndpointsRequest, ListInterfacesRequest, ListInterfacesResponse, ListNeighborsRequest,
+    ListPoolsRequest, ListPoolsResponse, ListRoutesRequest, ListRulesRequest, ListRulesResponse,
+    ListSessionsRequest, ListTunnelsRequest, ListTunnelsResponse, ListWorkersRequest,
+    ListWorkersResponse, NatSession, Neighbor, Route, Version,
 };
 
 use super::apply::peer_uid;
@@ -99,6 +99,15 @@ impl<B: Backend> RoutingService for ReadApi<B> {
 
 #[tonic::async_trait]
 impl<B: Backend> InterfaceService for ReadApi<B> {
+    type ListNeighborsStream = RowStream<Neighbor>;
+
+    async fn list_neighbors(
+        &self,
+        request: Request<ListNeighborsRequest>,
+    ) -> Reply<RowStream<Neighbor>> {
+        stream(self.backend.neighbors(request.into_inner()).await)
+    }
+
     async fn list_interfaces(
         &self,
         _: Request<ListInterfacesRequest>,

@@ -119,6 +119,13 @@ impl Backend for Fake {
         Vec::new()
     }
 
+    async fn neighbors(
+        &self,
+        _: v1::ListNeighborsRequest,
+    ) -> Result<Rows<v1::Neighbor>, BackendError> {
+        Ok(rows(Vec::new()))
+    }
+
     async fn endpoints(
         &self,
         _: v1::ListEndpointsRequest,

@@ -6,7 +6,7 @@ use crate::reader::{self, golden, read_frame};
 use proptest::prelude::*;
 use sekisho_packet::build::{self, IcmpError};
 use sekisho_packet::rewrite::{self, Layout};
-use sekisho_packet::{Ipv4, Sum, tcp};
+use sekisho_packet::{Discovery, FlowKey6, Icmpv6Error, Ipv4, Ipv6, Sum, build6, rewrite6, tcp};
 
 const FRAMES: [&str; 8] = [
     "vxlan-tcp-syn",
@@ -87,6 +87,23 @@ fn change(packet: &[u8]) {
     let _ = tcp::clamp_mss(&mut copy, 536);
     let mut out = [0; 100];
     let _ = IcmpError::TtlExceeded.write(&mut out, addr, 64, packet);
+    change_ipv6(packet, &mut copy);
+}
+
+fn change_ipv6(packet: &[u8], copy: &mut [u8]) {
+    if let Ok(view) = Ipv6::new(packet)
+        && let Ok(upper) = view.upper_layer()
+    {
+        let _ = Discovery::read(&view, &upper);
+        let _ = FlowKey6::of(&view, &upper).hash(1);
+        let _ = Icmpv6Error::NoRoute.is_allowed_about(&view);
+    }
+    let _ = rewrite6::decrement_hop_limit(copy);
+    let _ = rewrite6::set_traffic_class(copy, 0xff);
+    let _ = build6::echo_reply(copy, 64);
+    let mut out = [0; 1300];
+    let addr = "2001:db8::1".parse().unwrap();
+    let _ = Icmpv6Error::HopLimitExceeded.write(&mut out, addr, 64, packet);
 }
 
 #[test]

@@ -77,7 +77,7 @@ pub enum Target {
 }
 
 /// A next hop, before it is resolved.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct NextHop {
     /// Its address.
     pub address: IpAddr,
@@ -85,6 +85,8 @@ pub struct NextHop {
     pub weight: u16,
     /// What it may be resolved by.
     pub via: Via,
+    /// The interface it is on, if it is named: no route is asked then.
+    pub interface: Option<InterfaceRef>,
 }
 
 /// What may resolve a next hop. The default route never does: a next hop that is gone must not be

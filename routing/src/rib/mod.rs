@@ -136,7 +136,9 @@ impl Rib {
             return;
         }
         for (vrf, table) in &self.tables {
-            let concerned = table.iter().filter(|(_, entry)| entry.connects(interface));
+            let concerned = table
+                .iter()
+                .filter(|(_, entry)| entry.depends_on(interface));
             self.dirty
                 .extend(concerned.map(|(prefix, _)| (*vrf, prefix)));
         }

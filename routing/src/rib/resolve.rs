@@ -34,7 +34,7 @@ impl Rib {
             Target::NextHops(next_hops) => {
                 let mut paths = Vec::new();
                 for next_hop in next_hops {
-                    self.resolve(vrf, *next_hop, &mut vec![prefix], &mut paths);
+                    self.resolve(vrf, next_hop, &mut vec![prefix], &mut paths);
                 }
                 let paths = merged(paths);
                 (!paths.is_empty()).then_some(FibEntry::Paths(paths))
@@ -43,7 +43,7 @@ impl Rib {
     }
 
     /// The directly reached paths to one next hop of a route to `prefix`.
-    pub(super) fn reach(&self, vrf: VrfId, prefix: Prefix, next_hop: NextHop) -> Vec<FibPath> {
+    pub(super) fn reach(&self, vrf: VrfId, prefix: Prefix, next_hop: &NextHop) -> Vec<FibPath> {
         let mut paths = Vec::new();
         self.resolve(vrf, next_hop, &mut vec![prefix], &mut paths);
         merged(paths)
@@ -55,8 +55,9 @@ impl Rib {
             address,
             weight: 1,
             via,
+            interface: None,
         };
-        self.resolve(vrf, next_hop, &mut Vec::new(), &mut Vec::new())
+        self.resolve(vrf, &next_hop, &mut Vec::new(), &mut Vec::new())
     }
 
     pub(super) fn is_up(&self, interface: &InterfaceRef) -> bool {
@@ -68,10 +69,21 @@ impl Rib {
     fn resolve(
         &self,
         vrf: VrfId,
-        next_hop: NextHop,
+        next_hop: &NextHop,
         visited: &mut Vec<Prefix>,
         paths: &mut Vec<FibPath>,
     ) -> Option<u32> {
+        if let Some(interface) = &next_hop.interface {
+            if !self.is_up(interface) {
+                return None;
+            }
+            paths.push(FibPath {
+                next_hop: next_hop.address,
+                interface: interface.clone(),
+                weight: next_hop.weight,
+            });
+            return Some(0);
+        }
         let covering = self.tables.get(&vrf)?.covering(next_hop.address);
         let usable = covering.filter(|(prefix, _)| prefix.len() > 0);
         for (prefix, entry) in usable {
@@ -101,10 +113,10 @@ impl Rib {
                     for onward in onward {
                         let onward = NextHop {
                             weight: onward.weight.saturating_mul(next_hop.weight),
-                            ..*onward
+                            ..onward.clone()
                         };
                         if paths.len() < PATHS {
-                            self.resolve(vrf, onward, visited, paths);
+                            self.resolve(vrf, &onward, visited, paths);
                         }
                     }
                     visited.pop();

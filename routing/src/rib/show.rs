@@ -81,7 +81,7 @@ impl Rib {
                 let next_hops = next_hops.iter();
                 next_hops
                     .map(|next_hop| {
-                        let reached = self.reach(vrf, prefix, *next_hop);
+                        let reached = self.reach(vrf, prefix, next_hop);
                         let mut view = PathView {
                             next_hop: Some(next_hop.address),
                             interface: None,

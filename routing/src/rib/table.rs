@@ -8,7 +8,7 @@ use sekisho_types::{Ipv4Prefix, Ipv6Prefix, Prefix};
 
 use super::candidate::{Candidate, Source, Target};
 use crate::fib::FibEntry;
-use crate::route::InterfaceKey;
+use crate::route::{InterfaceKey, InterfaceRef};
 
 #[derive(Debug)]
 pub(super) struct Held {
@@ -37,11 +37,18 @@ impl Entry {
         next_hops.map(|next_hop| next_hop.address)
     }
 
-    /// Whether a candidate is the connected prefix of `interface`.
-    pub(super) fn connects(&self, interface: InterfaceKey) -> bool {
-        self.candidates.values().any(
-            |held| matches!(&held.candidate.target, Target::Connected(on) if on.key == interface),
-        )
+    /// Whether a candidate is the connected prefix of `interface`, or names it with a next hop.
+    pub(super) fn depends_on(&self, interface: InterfaceKey) -> bool {
+        let named = |on: &InterfaceRef| on.key == interface;
+        self.candidates
+            .values()
+            .any(|held| match &held.candidate.target {
+                Target::Connected(on) => named(on),
+                Target::NextHops(next_hops) => next_hops
+                    .iter()
+                    .any(|next_hop| next_hop.interface.as_ref().is_some_and(named)),
+                _ => false,
+            })
     }
 
     fn is_empty(&self) -> bool {

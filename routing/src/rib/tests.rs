@@ -29,6 +29,7 @@ fn over(next_hops: &[&str], via: Via) -> Candidate {
         address: address.parse().unwrap(),
         weight: 1,
         via,
+        interface: None,
     });
     Candidate::new(Target::NextHops(next_hops.collect()))
 }
@@ -416,4 +417,38 @@ proptest! {
         }
         prop_assert_eq!(bench.fib, fresh.fib);
     }
+}
+
+#[test]
+fn a_link_local_next_hop_is_on_the_interface_it_names_and_goes_with_it() {
+    let mut bench = Bench::new();
+    let on = |number| NextHop {
+        address: "fe80::1".parse().unwrap(),
+        weight: 1,
+        via: Via::Any,
+        interface: Some(interface(number)),
+    };
+    let candidate = Candidate::new(Target::NextHops(vec![on(0), on(1)]));
+    bench.set("::/0", STATIC, candidate);
+    assert_eq!(bench.forwards("::/0"), ["fe80::1@up0*1", "fe80::1@up1*1"]);
+    let uplink = interface(0).key;
+    bench.rib.set_link(uplink, LinkState::Down);
+    bench.settle();
+    assert_eq!(bench.forwards("::/0"), ["fe80::1@up1*1"]);
+    bench.rib.set_link(uplink, LinkState::Up);
+    bench.settle();
+    assert_eq!(bench.forwards("::/0"), ["fe80::1@up0*1", "fe80::1@up1*1"]);
+}
+
+#[test]
+fn ipv6_next_hops_are_resolved_like_ipv4_ones_and_apart_from_them() {
+    let mut bench = Bench::new();
+    bench.set("2001:db8:a::/64", CONNECTED, connected(2));
+    bench.set("::/0", STATIC, over(&["2001:db8:a::2"], Via::Any));
+    assert_eq!(bench.forwards("::/0"), ["2001:db8:a::2@up2*1"]);
+    assert!(bench.forwards("0.0.0.0/0").is_empty());
+    let filter = RouteFilter::Longer(prefix("::/0"));
+    assert_eq!(bench.rib.routes(VRF, filter, Instant::now()).len(), 2);
+    let filter = RouteFilter::Longer(prefix("0.0.0.0/0"));
+    assert_eq!(bench.rib.routes(VRF, filter, Instant::now()).len(), 2);
 }

@@ -49,11 +49,12 @@ pub(super) fn configured(routes: Vec<StaticRoute>) -> Routes {
         let target = match route.target {
             StaticTarget::Discard => Target::Discard,
             StaticTarget::LookupVrf(vrf) => Target::LookupVrf(vrf),
-            StaticTarget::NextHops(addresses) => {
-                let next_hops = addresses.into_iter().map(|address| NextHop {
-                    address,
+            StaticTarget::NextHops(next_hops) => {
+                let next_hops = next_hops.into_iter().map(|next_hop| NextHop {
+                    address: next_hop.address,
                     weight: 1,
                     via: Via::Any,
+                    interface: next_hop.interface,
                 });
                 Target::NextHops(next_hops.collect())
             }

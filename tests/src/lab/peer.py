@@ -1,6 +1,7 @@
 """A small network peer: servers that tell their client how they see it, and clients that print it.
 
   web PORT NAME            HTTP server
+  web6 PORT NAME           the same over IPv6
   echo PORT...             UDP server: answers each datagram with its source, "ADDRESS:PORT"
   tcp-echo PORT            TCP server: greets with the client's "ADDRESS:PORT", then echoes lines
   ask SOURCE-PORT DST...   from one UDP socket asks each DST ("ADDRESS:PORT"), prints "DST SEEN-AS"
@@ -41,7 +42,11 @@ def udp(port):
     return s
 
 
-def web(port, name):
+class Server6(http.server.ThreadingHTTPServer):
+    address_family = socket.AF_INET6
+
+
+def web(port, name, kind=http.server.ThreadingHTTPServer, any_address="0.0.0.0"):
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self):
             body = f"hello from {name}; you are {show(self.client_address)}\n".encode()
@@ -54,9 +59,13 @@ def web(port, name):
         def log_message(self, *_):
             pass
 
-    server = http.server.ThreadingHTTPServer(("0.0.0.0", int(port)), Handler)
+    server = kind((any_address, int(port)), Handler)
     say("ready")
     server.serve_forever()
+
+
+def web6(port, name):
+    web(port, name, Server6, "::")
 
 
 def echo(*ports):
@@ -183,6 +192,7 @@ def send(port, destination, text):
 
 roles = {
     "web": web,
+    "web6": web6,
     "echo": echo,
     "tcp-echo": tcp_echo,
     "ask": ask,

@@ -27,6 +27,14 @@ impl Server {
         Self::start(host, &format!("web {port} {}", host.name()), "ready")
     }
 
+    /// An HTTP server over IPv6.
+    ///
+    /// # Errors
+    /// When it does not come up.
+    pub fn web6(host: &Host, port: u16) -> Result<Self> {
+        Self::start(host, &format!("web6 {port} {}", host.name()), "ready")
+    }
+
     /// A UDP server that answers each datagram with its source.
     ///
     /// # Errors

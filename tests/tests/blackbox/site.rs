@@ -59,7 +59,7 @@ pub(crate) fn play_unstarted(
 }
 
 /// Runs the scene; what went wrong is told with what the daemon knows.
-fn act(mut site: Site, scene: impl FnOnce(&mut Site) -> Result<()>) -> Result<()> {
+pub(crate) fn act(mut site: Site, scene: impl FnOnce(&mut Site) -> Result<()>) -> Result<()> {
     scene(&mut site).with_context(|| {
         let log = site.sekishod.log();
         let lines: Vec<&str> = log.lines().collect();

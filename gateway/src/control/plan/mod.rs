@@ -2,6 +2,7 @@
 //! the host interface, prefixes to announce.
 
 mod bgp;
+mod ipv6;
 mod routes;
 
 use std::collections::{BTreeSet, HashMap};
@@ -227,6 +228,7 @@ impl Planner {
                 mac: self.ports[port].mac,
                 mtu: uplink.mtu,
                 addresses: uplink.addresses.iter().filter_map(ipv4_address).collect(),
+                ipv6: ipv6::uplink(uplink, self.ports[port].mac),
                 traffic,
             });
         }
@@ -440,6 +442,7 @@ fn build_segment(
         learning: segment.learning,
         advertise: segment.advertise,
         static_endpoints: segment.endpoints.iter().filter_map(endpoint).collect(),
+        ipv6: ipv6::segment(segment),
         traffic,
     })
 }

@@ -5,9 +5,9 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use sekisho_mgmt::config::model::{self, Config, RouteTarget};
 use sekisho_routing::{
-    ConnectedRoute, InterfaceRef, LocalRoute, NatRoute, StaticRoute, StaticTarget,
+    ConnectedRoute, InterfaceRef, LocalRoute, NatRoute, StaticNextHop, StaticRoute, StaticTarget,
 };
-use sekisho_types::{Ipv4Prefix, Prefix, VrfId};
+use sekisho_types::{Ipv4Prefix, Name, Prefix, VrfId};
 
 use super::Planner;
 
@@ -23,10 +23,12 @@ impl Planner {
             })
         });
         let segments = config.tenants.iter().flat_map(|tenant| {
-            tenant.segments.iter().map(|segment| ConnectedRoute {
-                vrf: self.vrf_id(&tenant.name),
-                prefix: segment.gateway.prefix,
-                interface: self.segment_ref(&tenant.name, segment),
+            tenant.segments.iter().flat_map(|segment| {
+                gateways(segment).map(|gateway| ConnectedRoute {
+                    vrf: self.vrf_id(&tenant.name),
+                    prefix: gateway.prefix,
+                    interface: self.segment_ref(&tenant.name, segment),
+                })
             })
         });
         uplinks.chain(segments).collect()
@@ -58,32 +60,41 @@ impl Planner {
                 interface: None,
             });
         let segments = config.tenants.iter().flat_map(|tenant| {
-            tenant.segments.iter().map(|segment| LocalRoute {
-                vrf: self.vrf_id(&tenant.name),
-                address: segment.gateway.address,
-                interface: Some(self.segment_ref(&tenant.name, segment)),
+            tenant.segments.iter().flat_map(|segment| {
+                gateways(segment).map(|gateway| LocalRoute {
+                    vrf: self.vrf_id(&tenant.name),
+                    address: gateway.address,
+                    interface: Some(self.segment_ref(&tenant.name, segment)),
+                })
             })
         });
         uplinks.chain(underlay).chain(segments).collect()
     }
 
     pub(super) fn statics(&self, config: &Config) -> Vec<StaticRoute> {
+        let uplink = |name: &Name| InterfaceRef::uplink(self.uplink_id(name), name.as_str());
         let provider = config
             .routes
             .iter()
-            .map(|route| static_route(VrfId::PROVIDER, route));
+            .map(|route| static_route(VrfId::PROVIDER, route, uplink));
         let tenants = config.tenants.iter().flat_map(|tenant| {
             let vrf = self.vrf_id(&tenant.name);
+            let segment = |name: &Name| {
+                InterfaceRef::segment(self.segment_id(&tenant.name, name), name.as_str())
+            };
             tenant
                 .routes
                 .iter()
-                .map(move |route| static_route(vrf, route))
+                .map(move |route| static_route(vrf, route, segment))
         });
         let leaked = config.tenants.iter().flat_map(|tenant| {
-            let advertised = tenant.segments.iter().filter(|segment| segment.advertise);
-            advertised.map(|segment| StaticRoute {
+            let ipv4 = tenant.segments.iter().filter(|segment| segment.advertise);
+            let ipv4 = ipv4.map(|segment| segment.gateway.prefix);
+            let ipv6 = tenant.segments.iter().filter(|segment| segment.advertise6);
+            let ipv6 = ipv6.filter_map(|segment| Some(segment.gateway6?.prefix));
+            ipv4.chain(ipv6).map(|prefix| StaticRoute {
                 vrf: VrfId::PROVIDER,
-                prefix: segment.gateway.prefix,
+                prefix,
                 target: StaticTarget::LookupVrf(self.vrf_id(&tenant.name)),
                 distance: 1,
             })
@@ -91,7 +102,7 @@ impl Planner {
         provider.chain(tenants).chain(leaked).collect()
     }
 
-    /// Prefixes that belong to NAT, and prefixes to announce.
+    /// Prefixes that belong to NAT, and prefixes to announce; BGP speaks of IPv4 only.
     pub(super) fn outside(&self, config: &Config) -> (Vec<NatRoute>, BTreeSet<Prefix>) {
         let on_uplink = |address: Ipv4Addr| {
             let mut addresses = config.uplinks.iter().flat_map(|uplink| &uplink.addresses);
@@ -134,12 +145,27 @@ impl Planner {
     }
 }
 
-fn static_route(vrf: VrfId, route: &model::StaticRoute) -> StaticRoute {
+/// The gateway's addresses on a segment.
+fn gateways(segment: &model::Segment) -> impl Iterator<Item = &model::InterfaceAddress> {
+    std::iter::once(&segment.gateway).chain(&segment.gateway6)
+}
+
+fn static_route(
+    vrf: VrfId,
+    route: &model::StaticRoute,
+    interface: impl Fn(&Name) -> InterfaceRef,
+) -> StaticRoute {
+    let next_hop = |hop: &model::NextHop| StaticNextHop {
+        address: hop.address,
+        interface: hop.interface.as_ref().map(&interface),
+    };
     StaticRoute {
         vrf,
         prefix: route.prefix,
         target: match &route.target {
-            RouteTarget::NextHops(next_hops) => StaticTarget::NextHops(next_hops.clone()),
+            RouteTarget::NextHops(hops) => {
+                StaticTarget::NextHops(hops.iter().map(next_hop).collect())
+            }
             RouteTarget::Provider => StaticTarget::LookupVrf(VrfId::PROVIDER),
             RouteTarget::Discard => StaticTarget::Discard,
         },

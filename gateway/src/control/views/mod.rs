@@ -16,8 +16,10 @@ use sekisho_types::{IpProtocol, VrfId};
 use tokio::sync::{mpsc, oneshot};
 
 use self::nat::{ipv4, stream_sessions, tenant_rules};
-use self::overlay::endpoint_message;
-use self::routing::{bgp_message, neighbor_message, route_filter, route_message};
+use self::overlay::{endpoint_message, neighbor_row};
+use self::routing::{
+    bgp_message, family_of, neighbor_message, of_family, route_filter, route_message,
+};
 use super::dataplane::{NeighborView as EndpointView, Request};
 use super::manager::{Manager, unavailable};
 use super::workers::Query;
@@ -53,6 +55,7 @@ impl Backend for Manager {
     async fn routes(&self, query: v1::ListRoutesRequest) -> Result<Rows<v1::Route>, BackendError> {
         let vrf = self.vrf(&query.vrf).await?;
         let filter = route_filter(&query.prefix, &query.address)?;
+        let filter = of_family(filter, &query.family)?;
         let routes = self.rooms.routing.routes(vrf, filter).await;
         let routes = routes.map_err(|error| unavailable(&error))?;
         let snapshot = self.snapshot().await;
@@ -146,6 +149,23 @@ impl Backend for Manager {
         };
         interfaces.sort_by_key(|interface| place(&interface.name));
         interfaces
+    }
+
+    async fn neighbors(
+        &self,
+        query: v1::ListNeighborsRequest,
+    ) -> Result<Rows<v1::Neighbor>, BackendError> {
+        let vrf = self.vrf(&query.vrf).await?;
+        let family = family_of(&query.family)?;
+        let snapshot = self.snapshot().await;
+        let views = self.neighbor_views().await?;
+        let views = views.iter();
+        let neighbors = views.filter(|view| family.is_none_or(|v6| view.is_ipv6() == v6));
+        Ok(rows(
+            neighbors
+                .filter_map(|view| neighbor_row(&snapshot, vrf, view))
+                .collect(),
+        ))
     }
 
     async fn tunnels(&self) -> Vec<v1::Tunnel> {

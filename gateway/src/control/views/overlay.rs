@@ -1,4 +1,4 @@
-//! Tunnels and endpoints, as messages.
+//! Tunnels, endpoints and neighbours, as messages.
 
 use std::net::Ipv4Addr;
 
@@ -42,6 +42,9 @@ pub(super) fn tunnel_message(
         tx_packets: sum(|traffic| traffic.tx_packets.get()),
         tx_bytes: sum(|traffic| traffic.tx_bytes.get()),
         endpoints: endpoints.iter().filter(known).count() as u64,
+        gateway6: segment.ipv6.as_ref().map_or_else(String::new, |ipv6| {
+            format!("{}/{}", ipv6.gateway, ipv6.prefix.len())
+        }),
     })
 }
 
@@ -77,6 +80,41 @@ pub(super) fn endpoint_message(
     Some(v1::Endpoint {
         tenant: vrf_name(snapshot, segment.vrf),
         segment: segment.name.to_string(),
+        address: view.neighbor.address.to_string(),
+        mac: location.map_or_else(String::new, |location| location.mac.to_string()),
+        vtep: vtep.map_or_else(String::new, |vtep| vtep.to_string()),
+        state: state.to_owned(),
+        age_seconds: view.age.as_secs(),
+    })
+}
+
+/// One neighbour of a VRF: on an uplink, or on a segment.
+pub(super) fn neighbor_row(
+    snapshot: &Snapshot,
+    vrf: VrfId,
+    view: &EndpointView,
+) -> Option<v1::Neighbor> {
+    let (of, interface) = match view.neighbor.link {
+        Link::Interface(id) => (VrfId::PROVIDER, &snapshot.uplink(id)?.name),
+        Link::Segment(id) => {
+            let segment = snapshot.segment(id)?;
+            (segment.vrf, &segment.name)
+        }
+    };
+    if of != vrf {
+        return None;
+    }
+    let state = match view.state {
+        NeighborState::Static(_) => "static",
+        NeighborState::Dynamic(State::Reachable(_)) => "reachable",
+        NeighborState::Dynamic(State::Probe(_)) => "probe",
+        NeighborState::Dynamic(State::Incomplete) => "incomplete",
+        NeighborState::Dynamic(State::Failed) => "failed",
+    };
+    let location = location_of(view.state);
+    let vtep = location.and_then(|location| location.vtep);
+    Some(v1::Neighbor {
+        interface: interface.to_string(),
         address: view.neighbor.address.to_string(),
         mac: location.map_or_else(String::new, |location| location.mac.to_string()),
         vtep: vtep.map_or_else(String::new, |vtep| vtep.to_string()),

@@ -10,7 +10,7 @@ use sekisho_routing::{
     BgpPathView, BgpRouteView, NeighborView, PathView, RouteFilter, RouteKind, RouteView,
     SessionState,
 };
-use sekisho_types::{Name, Prefix, PrefixError};
+use sekisho_types::{Ipv4Prefix, Ipv6Prefix, Name, Prefix, PrefixError};
 
 use super::vrf_name;
 use crate::snapshot::Snapshot;
@@ -32,6 +32,27 @@ pub(super) fn route_filter(prefix: &str, address: &str) -> Result<RouteFilter, B
             Ok(RouteFilter::Exact(prefix))
         }
     }
+}
+
+/// Whether a family is IPv6; an empty text means both.
+pub(super) fn family_of(family: &str) -> Result<Option<bool>, BackendError> {
+    match family {
+        "" => Ok(None),
+        "ipv4" => Ok(Some(false)),
+        "ipv6" => Ok(Some(true)),
+        other => Err(BackendError::Invalid(format!(
+            "{other} is no address family; write ipv4 or ipv6"
+        ))),
+    }
+}
+
+/// All routes of a family where all are asked for.
+pub(super) fn of_family(filter: RouteFilter, family: &str) -> Result<RouteFilter, BackendError> {
+    Ok(match (filter, family_of(family)?) {
+        (RouteFilter::All, Some(false)) => RouteFilter::Longer(Prefix::V4(Ipv4Prefix::DEFAULT)),
+        (RouteFilter::All, Some(true)) => RouteFilter::Longer(Prefix::V6(Ipv6Prefix::DEFAULT)),
+        (filter, _) => filter,
+    })
 }
 
 pub(super) fn route_message(snapshot: &Snapshot, route: &RouteView) -> v1::Route {

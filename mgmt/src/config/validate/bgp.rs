@@ -9,7 +9,7 @@ use crate::config::model::{Bgp, BgpNeighbor, PrefixList, PrefixRule};
 use crate::config::problem::Problems;
 use crate::config::raw::{self, Raw};
 
-use super::{Names, Reported, all, or, refer, unique, uplink_addresses};
+use super::{Names, Reported, all, family, or, refer, unique, uplink_addresses};
 
 /// As RFC 4271 section 10 suggests.
 const DEFAULT_HOLD_TIME: Duration = Duration::from_secs(90);
@@ -97,6 +97,9 @@ fn check_session_address(neighbor: &raw::Neighbor, raw: &Raw, p: &mut Problems<'
         .map(|address| IpAddr::V4(address.value));
     let ours =
         |ip: IpAddr| underlay == Some(ip) || uplink_addresses(raw).any(|own| own.address == ip);
+    for address in neighbor.address.iter().chain(&neighbor.local_address) {
+        family::check_session(address, p);
+    }
     if let Some(local) = &neighbor.local_address
         && !ours(local.value)
     {

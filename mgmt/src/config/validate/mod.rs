@@ -4,6 +4,7 @@
 //! value is built only from complete parts; whoever builds `None` has reported why.
 
 mod bgp;
+mod family;
 mod nat;
 mod outside;
 mod port;
@@ -130,6 +131,10 @@ fn or<T: Clone>(value: &Maybe<T>, default: T) -> T {
 
 /// Reports an address that no host may use as its own inside `prefix`; whether it may.
 fn check_host(address: IpAddr, prefix: Prefix, at: &Place, p: &mut Problems<'_>) -> bool {
+    if let Some(reason) = family::special(address) {
+        p.error(at, format!("{address} {reason}"));
+        return false;
+    }
     let reason = match prefix {
         _ if address.is_unspecified() || address.is_loopback() || address.is_multicast() => {
             "is no host's address"
@@ -139,6 +144,10 @@ fn check_host(address: IpAddr, prefix: Prefix, at: &Place, p: &mut Problems<'_>)
         }
         Prefix::V4(v4) if v4.len() < 31 && address == IpAddr::V4(v4.last()) => {
             "is the broadcast address"
+        }
+        // RFC 4291 section 2.6.1; RFC 6164 makes an exception of links between two routers.
+        Prefix::V6(v6) if v6.len() < 127 && address == IpAddr::V6(v6.addr()) => {
+            "is every router's address (RFC 4291)"
         }
         _ => return true,
     };

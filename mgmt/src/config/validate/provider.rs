@@ -6,12 +6,12 @@ use std::path::PathBuf;
 use sekisho_types::{MacAddr, Name, Prefix};
 
 use crate::config::model::{
-    Gateway, Hugepages, InterfaceAddress, RouteTarget, StaticRoute, Underlay, Uplink,
+    Gateway, Hugepages, InterfaceAddress, NextHop, RouteTarget, StaticRoute, Underlay, Uplink,
 };
 use crate::config::problem::{Located, Problems};
 use crate::config::raw::{self, Maybe, Raw};
 
-use super::{Names, Reported, all, check_host, or, refer, unique, uplink_addresses};
+use super::{Names, Reported, all, check_host, family, or, refer, unique, uplink_addresses};
 
 /// The Ethernet payload every port can carry unless told otherwise.
 pub(super) const DEFAULT_MTU: u16 = 1500;
@@ -98,6 +98,9 @@ pub(super) fn uplinks(raw: &Raw, names: &Names, p: &mut Problems<'_>) -> Option<
         for address in addresses {
             check_host(address.address, address.prefix, &address.at, p);
         }
+        if let Some(address) = addresses.iter().find(|own| own.address.is_ipv6()) {
+            family::check_mtu(uplink_mtu(raw, uplink), &address.at, p);
+        }
         Some(Uplink {
             name: uplink.name.as_ref()?.value.clone(),
             port: uplink.port.as_ref()?.value.clone(),
@@ -179,14 +182,36 @@ pub(super) fn underlay(raw: &Raw, p: &mut Problems<'_>) -> Result<Option<Underla
 }
 
 pub(super) fn routes(raw: &Raw, p: &mut Problems<'_>) -> Option<Vec<StaticRoute>> {
-    let own: Vec<IpAddr> = uplink_addresses(raw).map(|own| own.address).collect();
-    static_routes(&raw.routes, &own, p)
+    let has_ipv6 = |uplink: &raw::Uplink| {
+        let mut addresses = uplink.addresses.iter().flatten();
+        addresses.any(|own| own.address.is_ipv6())
+    };
+    let interfaces = raw
+        .uplinks
+        .iter()
+        .filter_map(|uplink| Some((&uplink.name.as_ref()?.value, has_ipv6(uplink))));
+    let surroundings = Surroundings {
+        own: uplink_addresses(raw).map(|own| own.address).collect(),
+        kind: "uplink",
+        interfaces: interfaces.collect(),
+    };
+    static_routes(&raw.routes, &surroundings, p)
 }
 
-/// Static routes of one VRF; `own` are the gateway's addresses there.
+/// What the routes of one VRF can refer to.
+pub(super) struct Surroundings<'r> {
+    /// The gateway's addresses there.
+    pub(super) own: Vec<IpAddr>,
+    /// What its interfaces are called.
+    pub(super) kind: &'static str,
+    /// Their names, and whether they have an IPv6 address.
+    pub(super) interfaces: Vec<(&'r Name, bool)>,
+}
+
+/// Static routes of one VRF.
 pub(super) fn static_routes(
     routes: &[raw::Route],
-    own: &[IpAddr],
+    surroundings: &Surroundings<'_>,
     p: &mut Problems<'_>,
 ) -> Option<Vec<StaticRoute>> {
     let mut seen = Vec::new();
@@ -205,7 +230,10 @@ pub(super) fn static_routes(
         }
     }
     all(routes.iter().map(|route| {
-        let target = target(route, own, p);
+        if let Some(prefix) = &route.prefix {
+            family::check_destination(prefix, p);
+        }
+        let target = target(route, surroundings, p);
         Some(StaticRoute {
             prefix: route.prefix.as_ref()?.value,
             target: target?,
@@ -214,16 +242,23 @@ pub(super) fn static_routes(
     }))
 }
 
-fn target(route: &raw::Route, own: &[IpAddr], p: &mut Problems<'_>) -> Option<RouteTarget> {
+fn target(
+    route: &raw::Route,
+    surroundings: &Surroundings<'_>,
+    p: &mut Problems<'_>,
+) -> Option<RouteTarget> {
     let mut targets = Vec::new();
+    let hops = route.next_hop.iter();
+    for hop in hops.chain(route.next_hops.iter().flatten()) {
+        check_next_hop(hop, surroundings, p);
+        if let Some(prefix) = &route.prefix {
+            family::check_family(prefix.value, hop, p);
+        }
+    }
     if let Some(hop) = &route.next_hop {
-        check_next_hop(hop, own, p);
-        targets.push(RouteTarget::NextHops(vec![hop.value]));
+        targets.push(RouteTarget::NextHops(vec![hop.value.clone()]));
     }
     if let Some(hops) = &route.next_hops {
-        for hop in hops {
-            check_next_hop(hop, own, p);
-        }
         unique(
             "next hop",
             hops.iter()
@@ -239,7 +274,7 @@ fn target(route: &raw::Route, own: &[IpAddr], p: &mut Problems<'_>) -> Option<Ro
             );
         }
         targets.push(RouteTarget::NextHops(
-            hops.iter().map(|hop| hop.value).collect(),
+            hops.iter().map(|hop| hop.value.clone()).collect(),
         ));
     }
     if let Some(vrf) = &route.vrf {
@@ -268,14 +303,65 @@ fn target(route: &raw::Route, own: &[IpAddr], p: &mut Problems<'_>) -> Option<Ro
     None
 }
 
-fn check_next_hop(hop: &Located<IpAddr>, own: &[IpAddr], p: &mut Problems<'_>) {
-    if own.contains(&hop.value) {
-        let message = format!(
-            "{} is the gateway's own address; write the neighbour's",
-            hop.value
-        );
-        p.error(&hop.at, message);
-    } else {
-        check_host(hop.value, Prefix::host(hop.value), &hop.at, p);
+fn check_next_hop(hop: &Located<NextHop>, surroundings: &Surroundings<'_>, p: &mut Problems<'_>) {
+    let is_link_local = matches!(hop.address, IpAddr::V6(own) if own.is_unicast_link_local());
+    match &hop.interface {
+        _ if surroundings.own.contains(&hop.address) => {
+            let message = format!(
+                "{} is the gateway's own address; write the neighbour's",
+                hop.address
+            );
+            p.error(&hop.at, message);
+        }
+        Some(interface) if is_link_local => check_interface(interface, hop, surroundings, p),
+        Some(_) => {
+            let message = format!(
+                "only a link-local next hop names its {}; write {} alone",
+                surroundings.kind, hop.address
+            );
+            p.error(&hop.at, message);
+        }
+        None if is_link_local => {
+            let example = surroundings.interfaces.first();
+            let example = example.map_or("NAME", |(name, _)| name.as_str());
+            let message = format!(
+                "{} is link-local, and could be on any {kind}; write \"{}%{example}\", with the \
+                 {kind} it is on",
+                hop.address,
+                hop.address,
+                kind = surroundings.kind
+            );
+            p.error(&hop.at, message);
+        }
+        None => {
+            check_host(hop.address, Prefix::host(hop.address), &hop.at, p);
+        }
     }
+}
+
+/// The interface of a link-local next hop exists and speaks IPv6.
+fn check_interface(
+    interface: &Name,
+    hop: &Located<NextHop>,
+    surroundings: &Surroundings<'_>,
+    p: &mut Problems<'_>,
+) {
+    let kind = surroundings.kind;
+    let known = surroundings.interfaces.iter();
+    let message = match known.clone().find(|(name, _)| *name == interface) {
+        Some((_, true)) => return,
+        Some((_, false)) => {
+            format!(
+                "{kind} {interface} has no IPv6 address, and so does not speak IPv6; give it one"
+            )
+        }
+        None => {
+            let names: Vec<&str> = known.map(|(name, _)| name.as_str()).collect();
+            format!(
+                "there is no {kind} {interface:?}; there is {}",
+                names.join(", ")
+            )
+        }
+    };
+    p.error(&hop.at, message);
 }

@@ -11,8 +11,8 @@ use crate::config::model::{
 use crate::config::problem::{Located, Problems};
 use crate::config::raw::{self, Maybe, Raw};
 
-use super::provider::{check_mac, overlap, static_routes, uplink_mtu};
-use super::{Names, all, check_host, or, refer, unique, uplink_addresses};
+use super::provider::{Surroundings, check_mac, overlap, static_routes, uplink_mtu};
+use super::{Names, all, check_host, family, or, refer, unique, uplink_addresses};
 
 /// What VXLAN adds to an inner IP packet: Ethernet 14, VXLAN 8, UDP 8, IPv4 20.
 const VXLAN_OVERHEAD: u16 = 50;
@@ -57,15 +57,13 @@ pub(super) fn tenants(raw: &Raw, names: &Names, p: &mut Problems<'_>) -> Option<
 
 /// One VRF cannot hold the same connected prefix twice.
 fn check_disjoint(segments: &[raw::Segment], p: &mut Problems<'_>) {
+    let gateways = |segment| raw::Segment::gateways(segment);
     for (index, segment) in segments.iter().enumerate() {
-        let Some(gateway) = &segment.gateway else {
-            continue;
-        };
-        let earlier = segments[..index].iter().filter_map(|s| s.gateway.as_ref());
-        if let Some(other) = earlier
-            .into_iter()
-            .find(|other| overlap(other.prefix, gateway.prefix))
-        {
+        for gateway in gateways(segment) {
+            let mut earlier = segments[..index].iter().flat_map(gateways);
+            let Some(other) = earlier.find(|other| overlap(other.prefix, gateway.prefix)) else {
+                continue;
+            };
             let message = format!(
                 "{} overlaps {} of the same tenant ({}); give each segment its own prefix",
                 gateway.prefix,
@@ -83,38 +81,36 @@ fn check_advertised(raw: &Raw, p: &mut Problems<'_>) {
     for tenant in &raw.tenants {
         let name = tenant.name.as_ref().map_or("?", |name| name.as_str());
         for segment in &tenant.segments {
-            let advertised = segment.advertise.as_ref().is_some_and(|flag| flag.value);
-            let Some(gateway) = segment.gateway.as_ref().filter(|_| advertised) else {
-                continue;
-            };
-            let prefix = gateway.prefix;
-            if let Some((other, at, owner)) =
-                seen.iter().find(|(other, ..)| overlap(*other, prefix))
-                && *owner != name
-            {
-                let message = format!(
-                    "{prefix} is announced, but overlaps {other}, which tenant {owner} announces \
-                     ({}); announce only one of them",
-                    p.line_of(&at.at)
-                );
-                p.error(&gateway.at, message);
+            for gateway in segment.advertised() {
+                let prefix = gateway.prefix;
+                if let Some((other, at, owner)) =
+                    seen.iter().find(|(other, ..)| overlap(*other, prefix))
+                    && *owner != name
+                {
+                    let message = format!(
+                        "{prefix} is advertised, but overlaps {other}, which tenant {owner} advertises \
+                     ({}); advertise only one of them, or use another prefix",
+                        p.line_of(&at.at)
+                    );
+                    p.error(&gateway.at, message);
+                }
+                if let Some(own) = uplink_addresses(raw).find(|own| overlap(own.prefix, prefix)) {
+                    let message = format!(
+                        "{prefix} is advertised, but overlaps the connected prefix {} of an uplink \
+                     ({}); do not advertise it, or use another prefix",
+                        own.prefix,
+                        p.line_of(&own.at)
+                    );
+                    p.error(&gateway.at, message);
+                }
+                if raw.bgp.is_none() && gateway.address.is_ipv4() {
+                    p.warn(
+                        &segment.at,
+                        "nothing announces this segment: there is no [bgp]",
+                    );
+                }
+                seen.push((prefix, gateway, name));
             }
-            if let Some(own) = uplink_addresses(raw).find(|own| overlap(own.prefix, prefix)) {
-                let message = format!(
-                    "{prefix} is announced, but overlaps the connected prefix {} of an uplink ({}); \
-                     use advertise = false, or another prefix",
-                    own.prefix,
-                    p.line_of(&own.at)
-                );
-                p.error(&gateway.at, message);
-            }
-            if raw.bgp.is_none() {
-                p.warn(
-                    &segment.at,
-                    "nothing announces this segment: there is no [bgp]",
-                );
-            }
-            seen.push((prefix, gateway, name));
         }
     }
 }
@@ -129,7 +125,12 @@ fn build_segment(segment: &raw::Segment, raw: &Raw, p: &mut Problems<'_>) -> Opt
     if let Some(mac) = &segment.mac {
         check_mac(mac, p);
     }
-    if let Some(gateway) = &segment.gateway {
+    let keys = [(&segment.gateway, false), (&segment.gateway6, true)];
+    for (gateway, wants_ipv6) in keys {
+        let Some(gateway) = gateway else { continue };
+        if !family::check_key(gateway, wants_ipv6, p) {
+            continue;
+        }
         check_host(gateway.address, gateway.prefix, &gateway.at, p);
         if gateway.prefix.is_host() {
             let message = format!(
@@ -152,19 +153,48 @@ fn build_segment(segment: &raw::Segment, raw: &Raw, p: &mut Problems<'_>) -> Opt
         );
         p.warn(&mtu.at, message);
     }
+    check_ipv6(segment, or(&segment.mtu, fits), p);
     let endpoints = endpoints(segment, vteps, p);
     let vni = Vni::new(segment.vni.as_ref()?.value).ok()?;
     Some(Segment {
         name: segment.name.as_ref()?.value.clone(),
         vni,
         gateway: segment.gateway.as_ref()?.value,
+        gateway6: segment.gateway6.as_ref().map(|gateway| gateway.value),
         mac: or(&segment.mac, derived_mac(vni)),
         mtu: or(&segment.mtu, fits),
         vteps: vteps.iter().map(|vtep| vtep.value).collect(),
         learning: or(&segment.learning, true),
         advertise: or(&segment.advertise, false),
+        advertise6: or(&segment.advertise6, false),
+        router_advertisements: or(&segment.router_advertisements, segment.gateway6.is_some()),
         endpoints: endpoints?,
     })
+}
+
+/// What needs an IPv6 address, and what that needs.
+fn check_ipv6(segment: &raw::Segment, mtu: u16, p: &mut Problems<'_>) {
+    match &segment.gateway6 {
+        Some(gateway) => {
+            let at = segment.mtu.as_ref().map_or(&gateway.at, |mtu| &mtu.at);
+            family::check_mtu(mtu, at, p);
+        }
+        None => {
+            let flags = [
+                (&segment.advertise6, "advertise6"),
+                (&segment.router_advertisements, "router-advertisements"),
+            ];
+            for (flag, key) in flags {
+                if let Some(flag) = flag.as_ref().filter(|flag| flag.value) {
+                    let message = format!(
+                        "{key} means nothing without an IPv6 address; write gateway6 = \
+                         \"2001:db8:10::1/64\""
+                    );
+                    p.error(&flag.at, message);
+                }
+            }
+        }
+    }
 }
 
 /// A locally administered address that is the same on every gateway of the segment.
@@ -234,22 +264,8 @@ fn endpoints(
         if let Some(mac) = &endpoint.mac {
             check_mac(mac, p);
         }
-        if let (Some(address), Some(gateway)) = (&endpoint.address, &segment.gateway) {
-            if !gateway.prefix.contains(address.value) {
-                let message = format!(
-                    "{} is outside the segment's prefix {}",
-                    address.value, gateway.prefix
-                );
-                p.error(&address.at, message);
-            } else if address.value == gateway.address {
-                let message = format!(
-                    "{} is the segment's gateway; an endpoint needs another address",
-                    address.value
-                );
-                p.error(&address.at, message);
-            } else {
-                check_host(address.value, gateway.prefix, &address.at, p);
-            }
+        if let Some(address) = &endpoint.address {
+            check_endpoint_address(address, segment, p);
         }
         if let Some(vtep) = &endpoint.vtep
             && !vteps.iter().any(|known| known.value == vtep.value)
@@ -269,15 +285,49 @@ fn endpoints(
     }))
 }
 
+/// An endpoint lives in a prefix of its segment, and is not the gateway.
+fn check_endpoint_address(address: &Located<IpAddr>, segment: &raw::Segment, p: &mut Problems<'_>) {
+    if family::special(address.value).is_some() {
+        check_host(address.value, Prefix::host(address.value), &address.at, p);
+        return;
+    }
+    let mut gateways = segment.gateways();
+    let Some(gateway) = gateways.find(|gateway| gateway.prefix.contains(address.value)) else {
+        let prefixes: Vec<String> = segment
+            .gateways()
+            .map(|gateway| gateway.prefix.to_string())
+            .collect();
+        if !prefixes.is_empty() {
+            let message = format!(
+                "{} is outside the segment's prefix {}",
+                address.value,
+                prefixes.join(" and ")
+            );
+            p.error(&address.at, message);
+        }
+        return;
+    };
+    if address.value == gateway.address {
+        let message = format!(
+            "{} is the segment's gateway; an endpoint needs another address",
+            address.value
+        );
+        p.error(&address.at, message);
+    } else {
+        check_host(address.value, gateway.prefix, &address.at, p);
+    }
+}
+
 fn routes(tenant: &raw::Tenant, p: &mut Problems<'_>) -> Option<Vec<StaticRoute>> {
-    let own: Vec<IpAddr> = gateways(tenant).map(|gateway| gateway.address).collect();
+    let all = || tenant.segments.iter().flat_map(raw::Segment::gateways);
     for route in &tenant.routes {
         let hops = route
             .next_hop
             .iter()
             .chain(route.next_hops.iter().flatten());
-        for hop in hops {
-            if !gateways(tenant).any(|gateway| gateway.prefix.contains(hop.value)) {
+        for hop in hops.filter(|hop| hop.interface.is_none()) {
+            let is_special = family::special(hop.address).is_some();
+            if !is_special && !all().any(|gateway| gateway.prefix.contains(hop.address)) {
                 let message = format!(
                     "{} is in no segment of the tenant; the route waits for a route to it",
                     hop.value
@@ -286,9 +336,39 @@ fn routes(tenant: &raw::Tenant, p: &mut Problems<'_>) -> Option<Vec<StaticRoute>
             }
         }
     }
-    static_routes(&tenant.routes, &own, p)
+    let interfaces = tenant
+        .segments
+        .iter()
+        .filter_map(|segment| Some((&segment.name.as_ref()?.value, segment.gateway6.is_some())));
+    let surroundings = Surroundings {
+        own: all().map(|gateway| gateway.address).collect(),
+        kind: "segment",
+        interfaces: interfaces.collect(),
+    };
+    check_way_out(tenant, p);
+    static_routes(&tenant.routes, &surroundings, p)
 }
 
+/// IPv6 is not translated: what leads out of a tenant leads nowhere if nothing may take it.
+fn check_way_out(tenant: &raw::Tenant, p: &mut Problems<'_>) {
+    let advertises = |segment: &raw::Segment| segment.advertise6.as_ref().is_some_and(|f| f.value);
+    if tenant.segments.iter().any(advertises) {
+        return;
+    }
+    let out = tenant.routes.iter().find(|route| {
+        let is_ipv6 = |prefix: &Located<Prefix>| matches!(prefix.value, Prefix::V6(_));
+        route.vrf.is_some() && route.prefix.as_ref().is_some_and(is_ipv6)
+    });
+    if let Some(prefix) = out.and_then(|route| route.prefix.as_ref()) {
+        p.warn(
+            &prefix.at,
+            "nobody can use this route: IPv6 is not translated, and no segment of the tenant has \
+             advertise6 = true",
+        );
+    }
+}
+
+/// The IPv4 gateways, where the inside of translations is.
 fn gateways(tenant: &raw::Tenant) -> impl Iterator<Item = &InterfaceAddress> {
     tenant
         .segments

@@ -72,6 +72,7 @@ impl Speaker {
                 address,
                 weight: 1,
                 via,
+                interface: None,
             });
             let candidate = rib::Candidate {
                 target: Target::NextHops(next_hops.collect()),
