@@ -198,6 +198,7 @@ mod tests {
             vteps,
             learning: true,
             advertise: false,
+            ipv6: None,
             static_endpoints: HashMap::new(),
             traffic: Arc::new([]),
         }
