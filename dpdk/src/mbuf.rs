@@ -170,16 +170,23 @@ impl Mbuf {
         true
     }
 
-    /// Keeps `len` octets from `front` on; `false`, and nothing happens, when the packet is shorter
-    /// or not in one buffer.
+    /// Makes the packet begin `front` octets further on (before its present start, in the headroom,
+    /// if that is negative) and be `len` octets long; `false`, and nothing happens, when the headroom
+    /// is shorter, the packet ends before that, or it is not in one buffer.
     #[inline(always)]
-    pub fn crop(&mut self, front: usize, len: usize) -> bool {
+    pub fn reframe(&mut self, front: i32, len: u32) -> bool {
         let raw = self.raw_mut();
-        let fits = front + len <= usize::from(raw.data_len) && raw.nb_segs == 1;
+        let (offset, end) = (
+            i32::from(raw.data_off),
+            u32::from(raw.data_off) + u32::from(raw.data_len),
+        );
+        let start = offset.wrapping_add(front);
+        let fits = (start >= 0) & (start as u32 <= end) & (raw.nb_segs == 1);
+        let fits = fits && len <= end - start as u32;
         if fits {
-            raw.data_off += front as u16;
+            raw.data_off = start as u16;
             raw.data_len = len as u16;
-            raw.pkt_len = len as u32;
+            raw.pkt_len = len;
         }
         fits
     }

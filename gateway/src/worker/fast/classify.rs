@@ -34,6 +34,7 @@ impl Worker {
         lanes.outward.clear();
         lanes.probes.clear();
         lanes.inward.clear();
+        lanes.inward_probes.clear();
         lanes.leaving.clear();
         lanes.tunnels.clear();
         let Some(uplink) = self
@@ -64,11 +65,37 @@ impl Worker {
             lane.hash = lane.ip.flow().hash(self.seed);
             let _ = lanes.probes.try_push(probe);
         }
+        if !lanes.inward.is_empty() {
+            self.sort_inward(lanes);
+        }
+        lanes.clocks.end(Stage::Keys);
+    }
+
+    /// Tells what is surely routed on from what may be for an outside address of ours, whose session
+    /// is asked for before the tables say so. UDP first, then TCP, so that no later stage has to guess.
+    fn sort_inward(&self, lanes: &mut Lanes) {
+        let mut routed = ArrayVec::<u8, LANES>::new();
+        let mut udp = ArrayVec::<u8, LANES>::new();
+        let mut tcp = ArrayVec::<u8, LANES>::new();
         for &index in &lanes.inward {
             let lane = &mut lanes.packets[usize::from(index) % LANES];
             lane.hash = lane.ip.flow().hash(self.seed);
+            let list = match (self.snapshot.own.may_hold(lane.ip.dst), lane.ip.is_tcp()) {
+                (false, _) => &mut routed,
+                (true, false) => &mut udp,
+                (true, true) => &mut tcp,
+            };
+            let _ = list.try_push(index);
         }
-        lanes.clocks.end(Stage::Keys);
+        lanes.routed = routed.len();
+        lanes.inward.clear();
+        lanes
+            .inward
+            .extend(routed.into_iter().chain(udp).chain(tcp));
+        for &index in &lanes.inward[lanes.routed..] {
+            let key = nat_key(&lanes.packets[usize::from(index) % LANES].ip);
+            let _ = lanes.inward_probes.try_push(self.nat.probe_inbound(&key));
+        }
     }
 }
 

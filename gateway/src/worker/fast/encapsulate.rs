@@ -38,26 +38,25 @@ impl Worker {
             let Some(mbuf) = burst.get_mut(at) else {
                 continue;
             };
-            let room = mbuf.headroom() + usize::from(lane.at) - ETHERNET;
             // The endpoint may have moved since its VTEP was looked up.
             let same = way.address_v4() == Some(vtep);
-            let fits = lane.outer_len() <= wire.mtu() && room >= OVERHEAD;
-            let plain = wire.kind() == RewriteKind::Ethernet;
-            if !(same & fits & plain) || !lane.write(mbuf, &lanes.changes[at], &way) {
+            let fits = lane.outer_len() <= wire.mtu();
+            if !(same & fits) || wire.kind() != RewriteKind::Ethernet {
                 continue;
             }
-            // There is room: it was looked for before the packet was touched.
-            if let Some(room) = mbuf.prepend(OVERHEAD).and_then(<[u8]>::first_chunk_mut) {
-                template.write(
-                    room,
-                    |ethernet| wire.write_header_v4(ethernet),
-                    vtep,
-                    way.vni(),
-                    flow::tunnel_source_port(lane.hash),
-                    lane.ip.total_len + ETHERNET as u16,
-                    lane.ip.tos,
-                );
-            }
+            let room = lane.write(mbuf, &lanes.changes[at], &way, OVERHEAD);
+            let Some(room) = room.and_then(<[u8]>::first_chunk_mut) else {
+                continue;
+            };
+            template.write(
+                room,
+                |ethernet| wire.write_header_v4(ethernet),
+                vtep,
+                way.vni(),
+                flow::tunnel_source_port(lane.hash),
+                lane.ip.total_len + ETHERNET as u16,
+                lane.ip.tos,
+            );
             lanes.exits[at] = Exit::Port(wire.port());
             self.count_encapsulated(&way, lane);
             self.count_sent(&mut lanes.sent, &wire, lane.outer_len());

@@ -8,7 +8,7 @@ use sekisho_fib::{Leaf, PackedLeaf};
 use sekisho_packet::regular::Side;
 use sekisho_types::VrfId;
 
-use super::{Change, LANES, Lanes, Stage, nat_key, packet_of, segment_of, translation};
+use super::{Change, LANES, Lanes, Stage, packet_of, segment_of, translation};
 use crate::worker::Worker;
 use crate::worker::forward::TUNNEL_OVERHEAD;
 
@@ -18,10 +18,9 @@ impl Worker {
         self.look_up_inward(lanes);
         lanes.clocks.end(Stage::InwardTables);
         let mut ours = ArrayVec::new();
-        lanes.probes.clear();
         let mut entering = ArrayVec::new();
-        self.sort_inward(lanes, &mut entering, &mut ours);
-        self.nat.prefetch_burst(&lanes.probes);
+        self.part_inward(lanes, &mut entering, &mut ours);
+        self.nat.prefetch_burst(&lanes.inward_probes);
         lanes.clocks.end(Stage::InwardPrefetch);
         self.translate_inward(lanes, burst, &ours, &mut entering);
         lanes.clocks.end(Stage::InwardSessions);
@@ -44,43 +43,37 @@ impl Worker {
         );
     }
 
-    /// Tells packets that are routed on from those for an outside address of ours.
-    fn sort_inward(
+    /// Parts packets that are routed on from those for an outside address of ours, as the tables say.
+    fn part_inward(
         &self,
         lanes: &mut Lanes,
         entering: &mut ArrayVec<Entering, LANES>,
-        ours: &mut ArrayVec<u8, LANES>,
+        ours: &mut ArrayVec<Ours, LANES>,
     ) {
-        let mut tcp = ArrayVec::<u8, LANES>::new();
-        for (&index, &leaf) in lanes.inward.iter().zip(&lanes.tables.leaves) {
+        for (place, (&index, &leaf)) in lanes.inward.iter().zip(&lanes.tables.leaves).enumerate() {
             let at = usize::from(index) % LANES;
-            let source = lanes.packets[at].ip.src;
-            if self.snapshot.own.may_hold(source) && self.is_ours(source) {
+            let ip = &lanes.packets[at].ip;
+            if self.snapshot.own.may_hold(ip.src) && self.is_ours(ip.src) {
                 // Nobody out there has an address of ours.
                 continue;
             }
             let leaf = match leaf.unpack() {
                 Leaf::PathList(_) | Leaf::Adjacency(_) => leaf,
                 Leaf::Nat | Leaf::Local => {
-                    // UDP first, then TCP, so that no later stage has to guess.
-                    let is_tcp = lanes.packets[at].ip.is_tcp();
-                    let list = if is_tcp { &mut tcp } else { &mut *ours };
-                    let _ = list.try_push(index);
+                    if let Some(probe) = place.checked_sub(lanes.routed) {
+                        let probe = probe as u8;
+                        let _ = ours.try_push(Ours { index, probe });
+                    }
                     continue;
                 }
                 Leaf::LookupVrf(vrf) => {
-                    let destination = Ipv4Addr::from_bits(lanes.packets[at].ip.dst);
+                    let destination = Ipv4Addr::from_bits(ip.dst);
                     self.reader.lookup(vrf, destination).packed()
                 }
                 Leaf::None | Leaf::Connected(_) | Leaf::Discard => continue,
             };
             lanes.changes[at] = Change::Nothing;
             let _ = entering.try_push(Entering { index, leaf });
-        }
-        ours.extend(tcp);
-        for &index in ours.iter() {
-            let key = nat_key(&lanes.packets[usize::from(index) % LANES].ip);
-            let _ = lanes.probes.try_push(self.nat.probe_inbound(&key));
         }
     }
 
@@ -98,17 +91,19 @@ impl Worker {
         &mut self,
         lanes: &mut Lanes,
         burst: &Burst,
-        ours: &[u8],
+        ours: &[Ours],
         entering: &mut ArrayVec<Entering, LANES>,
     ) {
         let now = self.nat_now();
         let first = entering.len();
         let tables = &mut lanes.tables;
         let mut count = 0;
-        for (place, (&index, probe)) in ours.iter().zip(&lanes.probes).enumerate() {
-            if let Some(later) = lanes.probes.get(place + AHEAD) {
-                self.nat.prefetch(later);
+        for (place, &Ours { index, probe }) in ours.iter().enumerate() {
+            if let Some(later) = ours.get(place + AHEAD) {
+                self.nat
+                    .prefetch(&lanes.inward_probes[usize::from(later.probe)]);
             }
+            let probe = &lanes.inward_probes[usize::from(probe)];
             let at = usize::from(index) % LANES;
             let lane = &lanes.packets[at];
             let ip = &lane.ip;
@@ -165,6 +160,13 @@ impl Worker {
             }
         }
     }
+}
+
+/// A packet for an outside address of ours, and where its key is.
+#[derive(Clone, Copy, Debug)]
+struct Ours {
+    index: u8,
+    probe: u8,
 }
 
 /// A packet that may go on, and what the last table said.

@@ -53,8 +53,12 @@ pub(super) struct Lanes {
     /// Which packets came out of a tunnel, and their keys.
     outward: ArrayVec<u8, LANES>,
     probes: ArrayVec<Probe, LANES>,
-    /// Which came from an uplink as they are.
+    /// Which came from an uplink as they are: those that are surely routed on first, then those that
+    /// may be for an outside address of ours, with their keys.
     inward: ArrayVec<u8, LANES>,
+    /// How many are surely routed on.
+    routed: usize,
+    inward_probes: ArrayVec<Probe, LANES>,
     /// Which get a new session.
     departing: ArrayVec<u8, LANES>,
     /// Which have a way and a change, and have not been touched yet.
@@ -131,6 +135,8 @@ impl Lanes {
             outward: ArrayVec::new(),
             probes: ArrayVec::new(),
             inward: ArrayVec::new(),
+            routed: 0,
+            inward_probes: ArrayVec::new(),
             departing: ArrayVec::new(),
             leaving: ArrayVec::new(),
             tunnels: ArrayVec::new(),
@@ -196,7 +202,7 @@ impl Worker {
                 // As many packets as there is room for.
                 let _ = lanes.tunnels.try_push(index);
             } else if let Some(mbuf) = burst.get_mut(at)
-                && lane.write(mbuf, &lanes.changes[at], &way)
+                && lane.write(mbuf, &lanes.changes[at], &way, 0).is_some()
             {
                 lanes.exits[at] = Exit::Port(way.port());
                 self.count_left(lane);
@@ -318,21 +324,26 @@ impl Lane {
         self.at as usize > ETHERNET
     }
 
-    /// Makes the packet what it leaves as: cut to its own octets, changed, behind an Ethernet header.
-    /// `false`, and nothing happens, if it is not as it was read.
+    /// Makes the packet what it leaves as: `room` octets for outer headers, an Ethernet header, and its
+    /// own octets, changed. `None`, and nothing happens, if it is not as it was read or there is no such
+    /// room. Hands out the octets for outer headers.
     #[inline(always)]
-    fn write(&self, mbuf: &mut Mbuf, change: &Change, way: &Rewrite) -> bool {
-        let front = usize::from(self.at).saturating_sub(ETHERNET);
-        if !mbuf.crop(front, ETHERNET + usize::from(self.ip.total_len)) {
-            return false;
+    fn write<'a>(
+        &self,
+        mbuf: &'a mut Mbuf,
+        change: &Change,
+        way: &Rewrite,
+        room: usize,
+    ) -> Option<&'a mut [u8]> {
+        let front = i32::from(self.at) - (ETHERNET + room) as i32;
+        let len = (room + ETHERNET) as u32 + u32::from(self.ip.total_len);
+        if !mbuf.reframe(front, len) {
+            return None;
         }
-        match mbuf.data_mut().split_first_chunk_mut() {
-            Some((room, packet)) => {
-                way.write_header_v4(room);
-                change.apply(packet, self.ip.protocol)
-            }
-            None => false,
-        }
+        let (outer, frame) = mbuf.data_mut().split_at_mut_checked(room)?;
+        let (header, packet) = frame.split_first_chunk_mut()?;
+        way.write_header_v4(header);
+        change.apply(packet, self.ip.protocol).then_some(outer)
     }
 }
 
