@@ -97,7 +97,9 @@ impl From<Leaf> for PackedLeaf {
 /// Set in a tree's word that names a block rather than being a leaf.
 pub(crate) const CHILD: u32 = 1 << 31;
 
-const KIND_SHIFT: u32 = 27;
+/// Bits of an index.
+pub(crate) const INDEX_BITS: u32 = 27;
+const KIND_SHIFT: u32 = INDEX_BITS;
 const PATH_LIST: u32 = 1;
 const ADJACENCY: u32 = 8;
 const INDEX_MASK: u32 = (1 << KIND_SHIFT) - 1;

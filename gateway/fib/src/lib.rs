@@ -40,6 +40,7 @@ mod adjacency_table;
 mod arena;
 mod block_arena;
 mod error;
+mod host_table;
 mod leaf;
 mod node_writer;
 mod nodes;

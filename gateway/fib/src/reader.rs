@@ -1,9 +1,11 @@
 //! The tables as a worker reads them.
 
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use sekisho_types::{VrfId, WorkerId};
 
+use crate::host_table::Permuted;
 use crate::{Address, Adjacency, AdjacencyId, Leaf, PackedLeaf, PathListId, Rewrite, Tables};
 
 /// Packets that pass the stages of a batch together, so that their loads overlap.
@@ -53,6 +55,66 @@ impl Reader {
         leaves: &mut [L],
     ) {
         self.tables.lookup_batch_mixed(vrfs, addresses, leaves);
+    }
+
+    /// Brings close what [`Self::host`] reads: one cache line.
+    #[inline(always)]
+    pub fn prefetch_host(&self, vrf: VrfId, address: Ipv4Addr) {
+        let hosts = &self.tables.hosts;
+        hosts.prefetch(hosts.permute(vrf, address));
+    }
+
+    /// The neighbour or endpoint known at this very address, from one cache line. `None` says
+    /// nothing: [`Self::lookup`] has what there is no room for here, and whatever else there is.
+    #[inline(always)]
+    pub fn host(&self, vrf: VrfId, address: Ipv4Addr) -> Option<AdjacencyId> {
+        let hosts = &self.tables.hosts;
+        hosts.get(hosts.permute(vrf, address))
+    }
+
+    /// The neighbour or endpoint each address leads to in the VRF at the same place, loads
+    /// overlapped: what [`Self::lookup`] says if it is an adjacency, or `None`. For addresses of
+    /// which most have one; the others are looked up one by one. What [`Self::rewrite`] reads of
+    /// each way is on its way into the cache when this returns. As many as the shortest of the
+    /// slices has.
+    #[inline]
+    pub fn host_batch(
+        &self,
+        vrfs: &[VrfId],
+        addresses: &[Ipv4Addr],
+        ways: &mut [Option<AdjacencyId>],
+    ) {
+        let hosts = &self.tables.hosts;
+        for ((vrfs, addresses), ways) in vrfs
+            .chunks(LANES)
+            .zip(addresses.chunks(LANES))
+            .zip(ways.chunks_mut(LANES))
+        {
+            let mut keys = [Permuted::default(); LANES];
+            for ((key, &vrf), &address) in keys.iter_mut().zip(vrfs).zip(addresses) {
+                *key = hosts.permute(vrf, address);
+                hosts.prefetch(*key);
+            }
+            let lanes = vrfs.iter().zip(addresses).zip(keys);
+            for (((&vrf, &address), key), way) in lanes.zip(ways) {
+                *way = match hosts.get(key) {
+                    None => self.adjacency_at(vrf, address),
+                    found => found,
+                };
+                if let Some(way) = *way {
+                    self.prefetch_adjacency(way);
+                }
+            }
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn adjacency_at(&self, vrf: VrfId, address: Ipv4Addr) -> Option<AdjacencyId> {
+        match self.lookup(vrf, address) {
+            Leaf::Adjacency(id) => Some(id),
+            _ => None,
+        }
     }
 
     /// The way of the flow with this hash, or `None` while the list has no usable member. The low

@@ -6,6 +6,7 @@ use sekisho_types::{VrfId, WorkerId};
 
 use crate::address::Family;
 use crate::adjacency_lines::AdjacencyLines;
+use crate::host_table::HostTable;
 use crate::leaf::MAX_INDEX;
 use crate::path_list::PathLists;
 use crate::quiescent::Epochs;
@@ -22,7 +23,8 @@ pub struct Capacity {
     /// VRF that has longer prefixes (a full table has some 200,000), and as many for every 64
     /// addresses of a segment that are in use.
     pub blocks: u32,
-    /// Adjacencies, 64 octets each: neighbours and endpoints.
+    /// Adjacencies, 64 octets each: neighbours and endpoints. The table that finds those in IPv4 by
+    /// their exact address has 16 octets for each, at least 128 KiB.
     pub adjacencies: u32,
     /// Path lists.
     pub path_lists: u32,
@@ -47,6 +49,7 @@ pub struct Tables {
     pub(crate) epochs: Epochs,
     pub(crate) adjacencies: AdjacencyLines,
     pub(crate) path_lists: PathLists,
+    pub(crate) hosts: HostTable,
     v4: Trees,
     v6: Trees,
 }
@@ -76,6 +79,7 @@ impl Tables {
             epochs: Epochs::new(workers),
             adjacencies: AdjacencyLines::new(capacity.adjacencies, Writer::spares(capacity))?,
             path_lists: PathLists::new(capacity.path_lists, capacity.buckets)?,
+            hosts: HostTable::new(capacity.adjacencies)?,
             v4: Trees::new(capacity.blocks)?,
             v6: Trees::new(capacity.blocks)?,
         });

@@ -78,6 +78,12 @@ impl<P: TablePrefix> Routes<P> {
         Ok(old)
     }
 
+    /// The neighbour the tree shows at this very prefix.
+    pub(crate) fn shown_host(&self, host: P) -> Option<AdjacencyId> {
+        let id = self.hosts.get(&host).copied()?;
+        self.route(host).yields_to_host().then_some(id)
+    }
+
     /// The route of exactly this prefix.
     pub(crate) fn route(&self, prefix: P) -> Leaf {
         self.routes

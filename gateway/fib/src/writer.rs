@@ -161,6 +161,10 @@ impl Writer {
             return Err(FibError::ProviderVrf);
         }
         let removed = self.vrfs.remove(&vrf).ok_or(FibError::UnknownVrf(vrf))?;
+        for (host, _) in removed.v4.hosts() {
+            let hosts = &self.tables.hosts;
+            hosts.remove(hosts.permute(vrf, host.addr()));
+        }
         let now = self.tables.epochs.current();
         for family in [Family::V4, Family::V6] {
             let mut lengths = [0];
@@ -186,6 +190,9 @@ impl Writer {
     pub fn insert(&mut self, vrf: VrfId, prefix: Prefix, leaf: Leaf) -> Result<Leaf, FibError> {
         self.hold(leaf)?;
         let result = match prefix {
+            Prefix::V4(prefix) if prefix.len() == 32 => {
+                self.beside_hosts(vrf, prefix, |writer| writer.set_route(vrf, prefix, leaf))
+            }
             Prefix::V4(prefix) => self.set_route(vrf, prefix, leaf),
             Prefix::V6(prefix) => self.set_route(vrf, prefix, leaf),
         };
@@ -470,13 +477,37 @@ impl Writer {
         adjacency: Option<AdjacencyId>,
     ) -> Result<Option<AdjacencyId>, FibError> {
         match host {
-            IpAddr::V4(host) => self.edit(vrf, |routes, trie, freed| {
-                routes.set_host(trie, Ipv4Prefix::host(host), adjacency, freed)
+            IpAddr::V4(host) => self.beside_hosts(vrf, Ipv4Prefix::host(host), |writer| {
+                writer.edit(vrf, |routes, trie, freed| {
+                    routes.set_host(trie, Ipv4Prefix::host(host), adjacency, freed)
+                })
             }),
             IpAddr::V6(host) => self.edit(vrf, |routes, trie, freed| {
                 routes.set_host(trie, Ipv6Prefix::host(host), adjacency, freed)
             }),
         }
+    }
+
+    /// Lets `change` at what the tree shows at a host's address. What the table of hosts has is taken
+    /// out before, and put back as it is afterwards: it never says what the tree does not.
+    fn beside_hosts<T>(
+        &mut self,
+        vrf: VrfId,
+        host: Ipv4Prefix,
+        change: impl FnOnce(&mut Self) -> T,
+    ) -> T {
+        let key = self.tables.hosts.permute(vrf, host.addr());
+        self.tables.hosts.remove(key);
+        let result = change(self);
+        let shown = self
+            .vrfs
+            .get(&vrf)
+            .and_then(|book| book.v4.shown_host(host));
+        if let Some(id) = shown {
+            // Without room in its bucket the tree alone has it.
+            self.tables.hosts.insert(key, id);
+        }
+        result
     }
 
     fn set_route<P: FamilyPrefix>(
