@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 
 use sekisho_dpdk::Burst;
-use sekisho_fib::{Rewrite, RewriteKind};
+use sekisho_fib::{AdjacencyId, Leaf, Rewrite, RewriteKind};
 use sekisho_packet::flow;
 use sekisho_packet::tunnel::VxlanTemplate;
 use sekisho_types::VrfId;
@@ -76,16 +76,28 @@ impl Worker {
             tables.addresses[place] = vtep.unwrap_or(Ipv4Addr::UNSPECIFIED);
             tables.hashes[place] = lanes.packets[at].hash;
         }
-        self.reader.lookup_batch(
-            VrfId::PROVIDER,
-            &tables.addresses[..count],
-            &mut tables.leaves[..count],
-        );
-        self.reader.select_batch(
-            &tables.leaves[..count],
-            &tables.hashes[..count],
+        let addresses = &tables.addresses[..count];
+        self.reader.host_batch(
+            &[VrfId::PROVIDER; LANES],
+            addresses,
             &mut tables.ways[..count],
         );
+        let ways = tables.ways.iter_mut().zip(addresses).zip(&tables.hashes);
+        for ((way, &vtep), &hash) in ways {
+            if way.is_none() {
+                *way = self.way_to(vtep, hash);
+            }
+        }
+    }
+
+    /// The way to a VTEP that is not on the link itself.
+    #[cold]
+    fn way_to(&self, vtep: Ipv4Addr, hash: u32) -> Option<AdjacencyId> {
+        match self.reader.lookup(VrfId::PROVIDER, vtep) {
+            Leaf::PathList(list) => self.reader.select(list, hash),
+            Leaf::Adjacency(id) => Some(id),
+            _ => None,
+        }
     }
 
     #[inline(always)]

@@ -127,13 +127,12 @@ impl Worker {
             let leaf = PackedLeaf::NONE;
             let _ = entering.try_push(Entering { index, leaf });
         }
-        self.reader.lookup_batch_mixed(
-            &tables.vrfs[..count],
-            &tables.addresses[..count],
-            &mut tables.leaves[..count],
-        );
-        for (entering, leaf) in entering[first..].iter_mut().zip(&tables.leaves) {
-            entering.leaf = *leaf;
+        let (vrfs, addresses) = (&tables.vrfs[..count], &tables.addresses[..count]);
+        self.reader
+            .host_batch(vrfs, addresses, &mut tables.ways[..count]);
+        for (entering, way) in entering[first..].iter_mut().zip(&tables.ways) {
+            let leaf = way.map_or(Leaf::None, Leaf::Adjacency);
+            entering.leaf = leaf.packed();
         }
     }
 

@@ -72,10 +72,14 @@ pub(super) struct Lanes {
 
 /// Room for looking up what a burst goes by.
 struct TableStage {
-    vrfs: [VrfId; 3 * LANES],
-    addresses: [Ipv4Addr; 3 * LANES],
-    leaves: [PackedLeaf; 3 * LANES],
+    vrfs: [VrfId; LANES],
+    addresses: [Ipv4Addr; LANES],
+    leaves: [PackedLeaf; LANES],
+    /// In the provider VRF, of what leaves a tenant.
+    provider: [PackedLeaf; LANES],
     ways: [Option<AdjacencyId>; LANES],
+    /// The endpoints that packets out of tunnels come from.
+    sources: [Option<AdjacencyId>; LANES],
     hashes: [u32; LANES],
 }
 
@@ -141,10 +145,12 @@ impl Lanes {
             leaving: ArrayVec::new(),
             tunnels: ArrayVec::new(),
             tables: TableStage {
-                vrfs: [VrfId::PROVIDER; 3 * LANES],
-                addresses: [Ipv4Addr::UNSPECIFIED; 3 * LANES],
-                leaves: [PackedLeaf::NONE; 3 * LANES],
+                vrfs: [VrfId::PROVIDER; LANES],
+                addresses: [Ipv4Addr::UNSPECIFIED; LANES],
+                leaves: [PackedLeaf::NONE; LANES],
+                provider: [PackedLeaf::NONE; LANES],
                 ways: [None; LANES],
+                sources: [None; LANES],
                 hashes: [0; LANES],
             },
             sent: Sent::default(),

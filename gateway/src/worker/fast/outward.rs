@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 
 use arrayvec::ArrayVec;
 use sekisho_dpdk::Burst;
-use sekisho_fib::{Leaf, PackedLeaf, Rewrite, RewriteKind};
+use sekisho_fib::{AdjacencyId, Leaf, PackedLeaf, Rewrite, RewriteKind};
 use sekisho_nat::{Departure, Outbound, Scope, SnatTarget, Time};
 use sekisho_packet::regular::Side;
 use sekisho_types::{InterfaceId, VrfId};
@@ -57,7 +57,7 @@ impl Worker {
                 mbuf.prefetch_header();
                 mbuf.prefetch_at((lane.at as usize - ETHERNET) as isize);
             }
-            if self.lives_there(lane, lanes.tables.leaves[place]) {
+            if self.lives_there(lane, lanes.tables.sources[place]) {
                 lanes.ways[at] = id;
                 let egress = egress(&way);
                 let _ = checked.try_push(Checked {
@@ -74,7 +74,6 @@ impl Worker {
     /// none. Those that need a new session get one together.
     fn translate_outward(&mut self, lanes: &mut Lanes, burst: &Burst, checked: &[Checked]) {
         let now = self.nat_now();
-        let count = lanes.outward.len();
         lanes.departing.clear();
         let mut departures = ArrayVec::<Departure, LANES>::new();
         for (number, packet) in checked.iter().enumerate() {
@@ -91,7 +90,7 @@ impl Worker {
                 .ip
                 .is_tcp()
                 .then(|| segment_of(&lane.ip, packet_of(burst, at, lane)));
-            if lanes.tables.leaves[count + place] != CROSSING {
+            if lanes.tables.leaves[place] != CROSSING {
                 lanes.changes[at] = Change::Nothing;
             } else if segment.nat.stateful
                 && let Some(hit) = self
@@ -149,32 +148,25 @@ impl Worker {
     fn look_up_outward(&self, lanes: &mut Lanes) {
         let count = lanes.outward.len();
         let tables = &mut lanes.tables;
+        let mut sources = [Ipv4Addr::UNSPECIFIED; LANES];
         for (place, &index) in lanes.outward.iter().enumerate() {
-            let lane = &lanes.packets[usize::from(index)];
-            let destination = Ipv4Addr::from_bits(lane.ip.dst);
+            let lane = &lanes.packets[usize::from(index) % LANES];
+            sources[place] = Ipv4Addr::from_bits(lane.ip.src);
             tables.vrfs[place] = lane.vrf;
-            tables.addresses[place] = Ipv4Addr::from_bits(lane.ip.src);
-            tables.vrfs[count + place] = lane.vrf;
-            tables.addresses[count + place] = destination;
-            tables.vrfs[2 * count + place] = VrfId::PROVIDER;
-            tables.addresses[2 * count + place] = destination;
+            tables.addresses[place] = Ipv4Addr::from_bits(lane.ip.dst);
             tables.hashes[place] = lane.hash;
         }
-        let all = 3 * count;
-        self.reader.lookup_batch_mixed(
-            &tables.vrfs[..all],
-            &tables.addresses[..all],
-            &mut tables.leaves[..all],
-        );
-        let (sources, destinations) = tables.leaves.split_at(count);
-        let (own, provider) = destinations.split_at(count);
+        let (vrfs, addresses) = (&tables.vrfs[..count], &tables.addresses[..count]);
+        self.reader
+            .host_batch(vrfs, &sources[..count], &mut tables.sources[..count]);
+        self.reader
+            .lookup_batch_mixed(vrfs, addresses, &mut tables.leaves[..count]);
+        self.reader
+            .lookup_batch(VrfId::PROVIDER, addresses, &mut tables.provider[..count]);
         let mut leaves = [PackedLeaf::NONE; LANES];
-        let ways = leaves.iter_mut().zip(sources).zip(own).zip(provider);
-        for (((leaf, source), own), provider) in ways.take(count) {
+        let ways = leaves.iter_mut().zip(&tables.leaves).zip(&tables.provider);
+        for ((leaf, own), provider) in ways.take(count) {
             *leaf = select_unpredictable(*own == CROSSING, *provider, *own);
-            if let Some(source) = source.adjacency() {
-                self.reader.prefetch_adjacency(source);
-            }
         }
         let (hashes, ways) = (&tables.hashes[..count], &mut tables.ways[..count]);
         self.reader.select_batch(&leaves[..count], hashes, ways);
@@ -182,8 +174,8 @@ impl Worker {
 
     /// Whether the source is the endpoint that is known to live where the packet came from (BCP 38).
     #[inline(always)]
-    fn lives_there(&self, lane: &Lane, source: PackedLeaf) -> bool {
-        let Some(known) = source.adjacency().and_then(|id| self.reader.rewrite(id)) else {
+    fn lives_there(&self, lane: &Lane, source: Option<AdjacencyId>) -> bool {
+        let Some(known) = source.and_then(|id| self.reader.rewrite(id)) else {
             return false;
         };
         (known.kind() == RewriteKind::Tunnel)
