@@ -1,5 +1,6 @@
 //! The daemon: starts the rooms, wires them, and takes them down in order.
 
+pub mod cpu;
 mod dataplane;
 mod ports;
 mod watchdog;

@@ -26,6 +26,10 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
+    if let Err(error) = sekisho_gateway::daemon::cpu::check() {
+        eprintln!("sekishod: {error}");
+        return ExitCode::FAILURE;
+    }
     let arguments = Arguments::parse();
     if let Some(file) = &arguments.check {
         return check(file.as_ref().unwrap_or(&arguments.config));
