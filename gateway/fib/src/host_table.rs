@@ -35,21 +35,26 @@ const KEY_BITS: u32 = 48;
 /// As few bits as can number the buckets: the rest of a key and an adjacency fill a slot.
 const MIN_BUCKET_BITS: u32 = KEY_BITS + INDEX_BITS - u64::BITS;
 
-sekisho_mem::zeroable_struct! {
-    /// One cache line.
-    #[repr(align(64))]
-    struct Bucket {
-        slots: [AtomicU64; SLOTS],
-    }
+/// The memory of the table, and how keys are found in it.
+pub(crate) struct HostTable {
+    slots: HugeSlice<AtomicU64>,
+    layout: Layout,
 }
 
-const _: () = assert!(size_of::<Bucket>() == 64 && align_of::<Bucket>() == 64);
+/// The table as readers and the writer use it: all that stays as it is, in registers.
+#[derive(Clone, Copy)]
+pub(crate) struct Hosts<'a> {
+    /// A bucket is a cache line: the memory begins on a page.
+    slots: &'a [AtomicU64],
+    layout: Layout,
+}
 
-/// The table as readers and the writer see it.
-pub(crate) struct HostTable {
-    buckets: HugeSlice<Bucket>,
-    bucket_bits: u32,
+#[derive(Clone, Copy)]
+struct Layout {
     multipliers: [u64; 2],
+    bucket_bits: u32,
+    /// How far a key is shifted to number a slot.
+    to_slot: u32,
 }
 
 /// A key, permuted: left-aligned 48 bits, of which the first number the bucket.
@@ -64,95 +69,114 @@ impl HostTable {
     }
 
     fn with_key(adjacencies: u32, key: [u64; 2]) -> Result<Self, FibError> {
-        let slots = u64::from(adjacencies.max(1)).next_power_of_two() * 2;
-        let bucket_bits =
-            (slots.trailing_zeros() - WAYS.min(slots.trailing_zeros())).max(MIN_BUCKET_BITS);
+        let slots = 2 * u64::from(adjacencies.max(1)).next_power_of_two();
+        let bucket_bits = slots.trailing_zeros().max(MIN_BUCKET_BITS + WAYS) - WAYS;
         Ok(Self {
-            buckets: HugeSlice::new(1 << bucket_bits)?,
-            bucket_bits,
-            // Odd, or multiplying would not be a permutation; the second leaves 48 bits aligned left.
-            multipliers: [key[0] | 1, (key[1] | 1) << (u64::BITS - KEY_BITS)],
+            slots: HugeSlice::new(SLOTS << bucket_bits)?,
+            layout: Layout {
+                // Odd, or multiplying would not be a permutation; the second leaves 48 bits
+                // aligned left.
+                multipliers: [key[0] | 1, (key[1] | 1) << (u64::BITS - KEY_BITS)],
+                bucket_bits,
+                to_slot: u64::BITS - WAYS - bucket_bits,
+            },
         })
     }
 
+    #[inline(always)]
+    pub(crate) fn hosts(&self) -> Hosts<'_> {
+        Hosts {
+            slots: &self.slots,
+            layout: self.layout,
+        }
+    }
+}
+
+impl<'a> Hosts<'a> {
     /// A product carries bits up only: the octets are turned round between two. Multiples of evenly
     /// spaced addresses are evenly spaced, and pile up where that is nearly a few buckets; so the
     /// bits that number the bucket are combined with others, which pile up elsewhere.
     #[inline(always)]
-    pub(crate) fn permute(&self, vrf: VrfId, address: Ipv4Addr) -> Permuted {
+    pub(crate) fn permute(self, vrf: VrfId, address: Ipv4Addr) -> Permuted {
         let address = u32::from_ne_bytes(address.octets());
         let key = u64::from(address) << 32 | u64::from(vrf.value()) << 16;
-        let [first, second] = self.multipliers;
-        let turned = key.wrapping_mul(first).swap_bytes();
-        let product = turned.wrapping_mul(second);
+        let [first, second] = self.layout.multipliers;
+        let product = key.wrapping_mul(first).swap_bytes().wrapping_mul(second);
         Permuted(product ^ product << 17)
     }
 
+    /// The number of the slot an entry is put in if it is free.
     #[inline(always)]
-    fn bucket(&self, key: Permuted) -> Option<&Bucket> {
-        // The writer numbers no bucket beyond: 11 to 25 bits.
-        self.buckets
-            .get((key.0 >> (u64::BITS - self.bucket_bits)) as usize)
+    const fn preferred(self, key: Permuted) -> usize {
+        (key.0 >> (self.layout.to_slot & 63)) as usize
     }
 
     /// What a slot has above the adjacency.
     #[inline(always)]
-    const fn rest(&self, key: Permuted) -> u64 {
-        key.0 << self.bucket_bits
+    const fn rest(self, key: Permuted) -> u64 {
+        key.0 << (self.layout.bucket_bits & 63)
     }
 
     /// Brings the bucket of a key close.
     #[inline(always)]
-    pub(crate) fn prefetch(&self, key: Permuted) {
-        if let Some(bucket) = self.bucket(key) {
-            prefetch_read(bucket);
+    pub(crate) fn prefetch(self, key: Permuted) {
+        if let Some(slot) = self.slots.get(self.preferred(key)) {
+            prefetch_read(slot);
         }
+    }
+
+    /// The adjacency of a key, if it is in the slot it prefers.
+    #[inline(always)]
+    pub(crate) fn get_preferred(self, key: Permuted) -> Option<AdjacencyId> {
+        let slot = self.slots.get(self.preferred(key))?;
+        // Acquire: the adjacency is complete before its number is stored.
+        entry(slot.load(Ordering::Acquire), self.rest(key))
     }
 
     /// The adjacency of a key, if it is in the table.
     #[inline(always)]
-    pub(crate) fn get(&self, key: Permuted) -> Option<AdjacencyId> {
-        let rest = self.rest(key);
-        let slots = &self.bucket(key)?.slots;
-        // Acquire: the adjacency is complete before its number is stored.
-        match entry(slots[preferred(rest)].load(Ordering::Acquire), rest) {
-            None => search(slots, rest),
+    pub(crate) fn get(self, key: Permuted) -> Option<AdjacencyId> {
+        match self.get_preferred(key) {
+            None => self.search(key),
             found => found,
         }
     }
 
+    /// The adjacency of a key, in whichever slot of its bucket.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn search(self, key: Permuted) -> Option<AdjacencyId> {
+        self.bucket(key)
+            .find_map(|slot| entry(slot.load(Ordering::Acquire), self.rest(key)))
+    }
+
+    /// The slots of the bucket of a key, first the one it prefers.
+    fn bucket(self, key: Permuted) -> impl Iterator<Item = &'a AtomicU64> {
+        let first = self.preferred(key);
+        (0..SLOTS).filter_map(move |turn| self.slots.get(first ^ turn))
+    }
+
     /// Puts an entry in that is not there, if its bucket has room. Only the writer does, here and
     /// below. Returns whether it had.
-    pub(crate) fn insert(&self, key: Permuted, adjacency: AdjacencyId) -> bool {
-        let Some(bucket) = self.bucket(key) else {
-            return false;
-        };
-        let rest = self.rest(key);
-        let free = (0..SLOTS)
-            .map(|turn| &bucket.slots[preferred(rest) ^ turn])
+    pub(crate) fn insert(self, key: Permuted, adjacency: AdjacencyId) -> bool {
+        let free = self
+            .bucket(key)
             .find(|slot| slot.load(Ordering::Relaxed) == 0);
         if let Some(slot) = free {
-            slot.store(rest | u64::from(adjacency.value() + 1), Ordering::Release);
+            let word = self.rest(key) | u64::from(adjacency.value() + 1);
+            slot.store(word, Ordering::Release);
         }
         free.is_some()
     }
 
     /// Takes the entry of a key out, if there is one.
-    pub(crate) fn remove(&self, key: Permuted) {
-        let rest = self.rest(key);
-        let slots = self.bucket(key).map_or(&[][..], |bucket| &bucket.slots);
-        for slot in slots {
-            if entry(slot.load(Ordering::Relaxed), rest).is_some() {
+    pub(crate) fn remove(self, key: Permuted) {
+        for slot in self.bucket(key) {
+            if entry(slot.load(Ordering::Relaxed), self.rest(key)).is_some() {
                 slot.store(0, Ordering::Release);
             }
         }
     }
-}
-
-/// The slot an entry is put in if it is free.
-#[inline(always)]
-const fn preferred(rest: u64) -> usize {
-    (rest >> (u64::BITS - WAYS)) as usize
 }
 
 /// The adjacency in a slot, if the slot's key is the one with this rest.
@@ -161,15 +185,6 @@ fn entry(slot: u64, rest: u64) -> Option<AdjacencyId> {
     // Whatever differs in the key is beyond an adjacency's number, and an empty slot wraps.
     let number = (slot ^ rest).wrapping_sub(1);
     (number < (1 << INDEX_BITS) - 1).then(|| AdjacencyId::new(number as u32))
-}
-
-/// The other slots of a bucket.
-#[cold]
-#[inline(never)]
-fn search(slots: &[AtomicU64; SLOTS], rest: u64) -> Option<AdjacencyId> {
-    slots
-        .iter()
-        .find_map(|slot| entry(slot.load(Ordering::Acquire), rest))
 }
 
 #[cfg(test)]
@@ -183,7 +198,7 @@ mod tests {
 
     const KEY: [u64; 2] = [0x0123_4567_89ab_cdef, 0xfedc_ba98_7654_3210];
 
-    fn key(table: &HostTable, number: u32) -> Permuted {
+    fn key(table: Hosts<'_>, number: u32) -> Permuted {
         // Neighbours in two tenants, and in addresses that differ in one octet each.
         let address = number.rotate_right(number & 24);
         table.permute(VrfId::new((number & 1) as u16), Ipv4Addr::from(address))
@@ -191,7 +206,8 @@ mod tests {
 
     #[test]
     fn every_key_has_a_place_and_a_rest_of_its_own() {
-        let table = HostTable::with_key(1, KEY).unwrap();
+        let memory = HostTable::with_key(1, KEY).unwrap();
+        let table = memory.hosts();
         let mut keys = BTreeSet::new();
         for bit in 0..48 {
             for other in 0..48 {
@@ -222,7 +238,8 @@ mod tests {
     fn neighbouring_addresses_are_spread_over_the_buckets() {
         for seed in 1..20_u64 {
             let halves = KEY.map(|half| (half + seed).wrapping_mul(0x9e37_79b9_7f4a_7c15));
-            let table = HostTable::with_key(1 << 15, halves).unwrap();
+            let memory = HostTable::with_key(1 << 15, halves).unwrap();
+            let table = memory.hosts();
             let count = (0..1 << 15).filter(|&number| {
                 let (tenant, host) = ((number >> 11) as u16, number & 0x7ff);
                 let key = table.permute(VrfId::new(tenant), Ipv4Addr::from(0x0a00_0000 + host));
@@ -235,31 +252,33 @@ mod tests {
     }
 
     proptest! {
-        #[test]
-        fn what_is_found_is_what_was_put_in(
-            steps in prop::collection::vec((0..40_000_u32, 0..MAX_INDEX, any::<bool>()), 1..400),
-            seeds: [u64; 2],
-        ) {
-            let table = HostTable::with_key(1, seeds).unwrap();
-            let mut model = BTreeMap::new();
-            for (number, adjacency, put) in steps {
-                let (key, id) = (key(&table, number), AdjacencyId::new(adjacency));
-                table.remove(key);
-                model.remove(&key.0);
-                prop_assert_eq!(table.get(key), None);
-                if put && table.insert(key, id) {
-                    model.insert(key.0, id);
-                }
-            }
-            for (&key, &id) in &model {
-                prop_assert_eq!(table.get(Permuted(key)), Some(id));
-            }
-        }
-    }
+           #[test]
+           fn what_is_found_is_what_was_put_in(
+               steps in prop::collection::vec((0..40_000_u32, 0..MAX_INDEX, any::<bool>()), 1..400),
+               seeds: [u64; 2],
+           ) {
+               let memory = HostTable::with_key(1, seeds).unwrap();
+    let table = memory.hosts();
+               let mut model = BTreeMap::new();
+               for (number, adjacency, put) in steps {
+                   let (key, id) = (key(table, number), AdjacencyId::new(adjacency));
+                   table.remove(key);
+                   model.remove(&key.0);
+                   prop_assert_eq!(table.get(key), None);
+                   if put && table.insert(key, id) {
+                       model.insert(key.0, id);
+                   }
+               }
+               for (&key, &id) in &model {
+                   prop_assert_eq!(table.get(Permuted(key)), Some(id));
+               }
+           }
+       }
 
     #[test]
     fn a_bucket_takes_what_it_has_slots_for_and_gives_them_back() {
-        let table = HostTable::with_key(1, KEY).unwrap();
+        let memory = HostTable::with_key(1, KEY).unwrap();
+        let table = memory.hosts();
         let keys: Vec<_> = (1..=9).map(|rest| Permuted(rest << 16)).collect();
         for (number, &key) in keys.iter().enumerate() {
             assert_eq!(

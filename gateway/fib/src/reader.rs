@@ -60,7 +60,7 @@ impl Reader {
     /// Brings close what [`Self::host`] reads: one cache line.
     #[inline(always)]
     pub fn prefetch_host(&self, vrf: VrfId, address: Ipv4Addr) {
-        let hosts = &self.tables.hosts;
+        let hosts = self.tables.hosts.hosts();
         hosts.prefetch(hosts.permute(vrf, address));
     }
 
@@ -68,7 +68,7 @@ impl Reader {
     /// nothing: [`Self::lookup`] has what there is no room for here, and whatever else there is.
     #[inline(always)]
     pub fn host(&self, vrf: VrfId, address: Ipv4Addr) -> Option<AdjacencyId> {
-        let hosts = &self.tables.hosts;
+        let hosts = self.tables.hosts.hosts();
         hosts.get(hosts.permute(vrf, address))
     }
 
@@ -84,7 +84,7 @@ impl Reader {
         addresses: &[Ipv4Addr],
         ways: &mut [Option<AdjacencyId>],
     ) {
-        let hosts = &self.tables.hosts;
+        let hosts = self.tables.hosts.hosts();
         for ((vrfs, addresses), ways) in vrfs
             .chunks(LANES)
             .zip(addresses.chunks(LANES))
@@ -95,25 +95,38 @@ impl Reader {
                 *key = hosts.permute(vrf, address);
                 hosts.prefetch(*key);
             }
-            let lanes = vrfs.iter().zip(addresses).zip(keys);
-            for (((&vrf, &address), key), way) in lanes.zip(ways) {
-                *way = match hosts.get(key) {
-                    None => self.adjacency_at(vrf, address),
-                    found => found,
-                };
-                if let Some(way) = *way {
-                    self.prefetch_adjacency(way);
+            let count = vrfs.len().min(addresses.len()).min(ways.len());
+            let mut missed = false;
+            for (key, way) in keys.iter().zip(&mut ways[..count]) {
+                *way = hosts.get_preferred(*key);
+                match *way {
+                    Some(way) => self.prefetch_adjacency(way),
+                    None => missed = true,
                 }
+            }
+            if missed {
+                self.find_missed(vrfs, addresses, &keys, &mut ways[..count]);
             }
         }
     }
 
+    /// Looks up the hosts that were not where they are looked for first.
     #[cold]
     #[inline(never)]
-    fn adjacency_at(&self, vrf: VrfId, address: Ipv4Addr) -> Option<AdjacencyId> {
-        match self.lookup(vrf, address) {
-            Leaf::Adjacency(id) => Some(id),
-            _ => None,
+    fn find_missed(
+        &self,
+        vrfs: &[VrfId],
+        addresses: &[Ipv4Addr],
+        keys: &[Permuted; LANES],
+        ways: &mut [Option<AdjacencyId>],
+    ) {
+        let lanes = vrfs.iter().zip(addresses).zip(keys).zip(ways);
+        for (((&vrf, &address), &key), way) in lanes.filter(|(_, way)| way.is_none()) {
+            let found = self.tables.hosts.hosts().search(key);
+            *way = found.or_else(|| self.lookup(vrf, address).packed().adjacency());
+            if let Some(way) = *way {
+                self.prefetch_adjacency(way);
+            }
         }
     }
 

@@ -162,7 +162,7 @@ impl Writer {
         }
         let removed = self.vrfs.remove(&vrf).ok_or(FibError::UnknownVrf(vrf))?;
         for (host, _) in removed.v4.hosts() {
-            let hosts = &self.tables.hosts;
+            let hosts = self.tables.hosts.hosts();
             hosts.remove(hosts.permute(vrf, host.addr()));
         }
         let now = self.tables.epochs.current();
@@ -496,8 +496,8 @@ impl Writer {
         host: Ipv4Prefix,
         change: impl FnOnce(&mut Self) -> T,
     ) -> T {
-        let key = self.tables.hosts.permute(vrf, host.addr());
-        self.tables.hosts.remove(key);
+        let key = self.tables.hosts.hosts().permute(vrf, host.addr());
+        self.tables.hosts.hosts().remove(key);
         let result = change(self);
         let shown = self
             .vrfs
@@ -505,7 +505,7 @@ impl Writer {
             .and_then(|book| book.v4.shown_host(host));
         if let Some(id) = shown {
             // Without room in its bucket the tree alone has it.
-            self.tables.hosts.insert(key, id);
+            self.tables.hosts.hosts().insert(key, id);
         }
         result
     }
