@@ -342,3 +342,206 @@ const fn adjusted(checksum: u16, delta: u32) -> u16 {
     let sum = (sum & 0xffff) + (sum >> 16);
     !((sum & 0xffff) + (sum >> 16)) as u16
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::checksum::checksum;
+    use crate::rewrite::{self, Layout};
+    use crate::{Ipv4, Tcp, Udp};
+
+    /// A packet that is regular unless the numbers make it otherwise.
+    #[derive(Clone, Debug)]
+    struct Made {
+        bytes: Vec<u8>,
+    }
+
+    fn made(tcp: bool, payload: &[u8], src: u32, dst: u32, fields: [u8; 8]) -> Made {
+        let l4 = if tcp { 20 } else { 8 };
+        let mut bytes = vec![0; IP + l4];
+        bytes.extend(payload);
+        let total = bytes.len() as u16;
+        bytes[0] = 0x45;
+        bytes[1] = fields[0];
+        bytes[2..4].copy_from_slice(&total.to_be_bytes());
+        bytes[4..6].copy_from_slice(&fields[1..3]);
+        bytes[6] = fields[3] & 0x40;
+        bytes[8] = fields[4];
+        bytes[9] = if tcp { TCP } else { UDP };
+        bytes[12..16].copy_from_slice(&src.to_be_bytes());
+        bytes[16..20].copy_from_slice(&dst.to_be_bytes());
+        bytes[20..24].copy_from_slice(&fields[4..8]);
+        if tcp {
+            bytes[32] = 5 << 4;
+            bytes[33] = fields[5];
+        } else {
+            bytes[24..26].copy_from_slice(&(total - 20).to_be_bytes());
+        }
+        mend(&mut bytes);
+        Made { bytes }
+    }
+
+    fn mend(bytes: &mut [u8]) {
+        bytes[10..12].fill(0);
+        let sum = checksum(&bytes[..IP]);
+        bytes[10..12].copy_from_slice(&sum.to_be_bytes());
+        let is_tcp = bytes[9] == TCP;
+        let at = if is_tcp { 36 } else { 26 };
+        bytes[at..at + 2].fill(0);
+        let ip = Ipv4::new(bytes).unwrap();
+        let length = ip.payload().len() as u16;
+        let sum = ip.pseudo_header(length).bytes(ip.payload());
+        let sum = if is_tcp {
+            sum.checksum()
+        } else {
+            sum.udp_checksum()
+        };
+        bytes[at..at + 2].copy_from_slice(&sum.to_be_bytes());
+    }
+
+    fn packets() -> impl Strategy<Value = Made> {
+        let payload = prop::collection::vec(any::<u8>(), 6..64);
+        (
+            any::<bool>(),
+            payload,
+            any::<u32>(),
+            any::<u32>(),
+            any::<[u8; 8]>(),
+        )
+            .prop_map(|(tcp, payload, src, dst, fields)| made(tcp, &payload, src, dst, fields))
+    }
+
+    /// What the views say of a regular packet; nothing if it is not one.
+    fn by_views(bytes: &[u8]) -> Option<Regular> {
+        let ip = Ipv4::new(bytes).ok()?;
+        let routable = |address: Ipv4Addr| {
+            let first = address.octets()[0];
+            first != 0 && first != 127 && first < 224
+        };
+        let plain = ip.is_intact()
+            && !ip.has_options()
+            && !ip.is_fragment()
+            && ip.ttl() >= 2
+            && routable(ip.src())
+            && routable(ip.dst())
+            && ip.src() != ip.dst();
+        let l4 = match ip.protocol() {
+            IpProtocol::TCP => Tcp::new(ip.payload()).is_ok(),
+            IpProtocol::UDP => Udp::new(ip.payload()).is_ok(),
+            _ => false,
+        };
+        let flow = FlowKey::with_ports(&ip).ok()?;
+        (plain && l4).then(|| Regular {
+            src: ip.src().to_bits(),
+            dst: ip.dst().to_bits(),
+            sport: flow.sport,
+            dport: flow.dport,
+            total_len: ip.total_len() as u16,
+            tos: ip.tos(),
+            protocol: ip.protocol().0,
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2000))]
+
+        #[test]
+        fn what_is_read_is_what_the_views_say(mut packet in packets(), bit in any::<Option<u16>>(),
+                                              mended: bool, cut in any::<Option<u8>>()) {
+            if let Some(bit) = bit {
+                let at = usize::from(bit / 8) % packet.bytes.len().min(40);
+                packet.bytes[at] ^= 1 << (bit % 8);
+                if mended && at != 0 {
+                    packet.bytes[10..12].fill(0);
+                    let sum = checksum(&packet.bytes[..IP]);
+                    packet.bytes[10..12].copy_from_slice(&sum.to_be_bytes());
+                }
+            }
+            if let Some(cut) = cut {
+                packet.bytes.truncate(usize::from(cut));
+            }
+            prop_assert_eq!(Regular::read(&packet.bytes), by_views(&packet.bytes));
+        }
+
+        #[test]
+        fn a_translation_is_what_rewriting_field_by_field_makes(
+            packet in packets(), address: u32, port: u16, source: bool, without_checksum: bool,
+        ) {
+            let mut bytes = packet.bytes;
+            let Some(read) = Regular::read(&bytes) else { return Ok(()) };
+            if without_checksum && !read.is_tcp() {
+                bytes[26..28].fill(0);
+            }
+            let halves = |address: u32| (address >> 16) + (address & 0xffff);
+            let (old, old_port) = if source { (read.src, read.sport) } else { (read.dst, read.dport) };
+            let ip_delta = halves(!old) + halves(address);
+            let to = Translation {
+                address,
+                port,
+                ip_delta,
+                l4_delta: ip_delta + u32::from(!old_port) + u32::from(port),
+            };
+            let mut slow = bytes.clone();
+            let layout = Layout::of(&Ipv4::new(&slow).unwrap());
+            let new = Ipv4Addr::from_bits(address);
+            let rewrite = if source { rewrite::source } else { rewrite::destination };
+            rewrite(&mut slow, layout, new, Some(port)).unwrap();
+            rewrite::decrement_ttl(&mut slow).unwrap();
+            let side = if source { Side::Source } else { Side::Destination };
+            prop_assert!(translate(&mut bytes, read.protocol, side, &to));
+            prop_assert_eq!(bytes, slow);
+        }
+
+        #[test]
+        fn forwarding_takes_one_from_the_time_to_live(packet in packets()) {
+            let mut bytes = packet.bytes;
+            if Regular::read(&bytes).is_none() { return Ok(()) }
+            let mut slow = bytes.clone();
+            rewrite::decrement_ttl(&mut slow).unwrap();
+            prop_assert!(forward(&mut bytes));
+            prop_assert_eq!(bytes, slow);
+        }
+
+        #[test]
+        fn any_octets_do_no_harm(mut bytes in prop::collection::vec(any::<u8>(), 0..80)) {
+            let _ = Regular::read(&bytes);
+            let _ = TunnelEnd::new(Ipv4Addr::LOCALHOST, 4789).read(&bytes);
+            let to = Translation { address: 1, port: 2, ip_delta: 3, l4_delta: 4 };
+            translate(&mut bytes, UDP, Side::Source, &to);
+            forward(&mut bytes);
+        }
+    }
+
+    #[test]
+    fn only_the_datagrams_of_a_tunnel_s_end_are_its() {
+        let end = TunnelEnd::new(Ipv4Addr::new(10, 1, 0, 1), 4789);
+        let right = made(false, &[0; 30], 0x0a01_000b, 0x0a01_0001, [0; 8]);
+        let mut bytes = right.bytes;
+        bytes[22..24].copy_from_slice(&4789_u16.to_be_bytes());
+        let outer = Outer {
+            src: 0x0a01_000b,
+            total_len: 58,
+            tos: 0,
+        };
+        assert_eq!(end.read(&bytes), Some(outer));
+        assert!(end.is_for(&bytes));
+        // Another port, protocol, address: not its. A damaged header, or more or fewer octets than the
+        // packet says: its, but not well formed.
+        for (at, value) in [(23, 0), (9, TCP), (19, 2)] {
+            let mut other = bytes.clone();
+            other[at] = value;
+            assert!(!end.is_for(&other), "octet {at}");
+        }
+        for (at, value) in [(1, 9), (6, 0x20), (25, 7)] {
+            let mut other = bytes.clone();
+            other[at] = value;
+            assert!(
+                end.is_for(&other) && end.read(&other).is_none(),
+                "octet {at}"
+            );
+        }
+        assert_eq!(end.read(&bytes[..57]), None);
+    }
+}
