@@ -73,6 +73,12 @@ pub(crate) struct Nodes {
     blocks: HugeSlice<Block>,
 }
 
+/// The nodes as a lookup reads them: where they lie, in registers.
+#[derive(Clone, Copy)]
+pub(crate) struct NodeReader<'a> {
+    blocks: &'a [Block],
+}
+
 impl Nodes {
     /// Memory for `capacity` blocks.
     pub(crate) fn new(capacity: u32) -> Result<Self, FibError> {
@@ -91,66 +97,18 @@ impl Nodes {
         Ok(nodes)
     }
 
+    /// The nodes as a lookup reads them.
+    #[inline(always)]
+    pub(crate) fn read(&self) -> NodeReader<'_> {
+        NodeReader {
+            blocks: &self.blocks,
+        }
+    }
+
     /// The first block of a node.
     #[inline]
     pub(crate) fn block(&self, node: u32) -> &Block {
         &self.blocks[node as usize]
-    }
-
-    /// What `address` leads to at this node: a leaf, [`INHERIT`], or [`CHILD`] and a node.
-    #[inline]
-    pub(crate) fn step<A: Address>(&self, node: u32, address: A) -> u32 {
-        self.word_at(self.find(node, address))
-    }
-
-    /// Where the word is that [`Self::step`] reads, which may be on another line than the node's
-    /// first.
-    #[inline]
-    pub(crate) fn find<A: Address>(&self, node: u32, address: A) -> usize {
-        let shape = self.block(node)[SHAPE].load(Ordering::Relaxed);
-        self.find_in(node, A::HEADER, shape, address)
-    }
-
-    /// [`Self::find`] at a dense node.
-    #[inline]
-    pub(crate) fn find_dense<A: Address>(&self, node: u32, address: A) -> usize {
-        self.run(node, DENSE_HEADER, address.place(DENSE_END))
-    }
-
-    /// [`Self::find_dense`] or [`Self::find`], without a branch.
-    #[inline]
-    pub(crate) fn find_either<A: Address>(&self, dense: bool, node: u32, address: A) -> usize {
-        let shape = self.block(node)[SHAPE].load(Ordering::Relaxed);
-        let shape = select_unpredictable(dense, DENSE_END.into(), shape);
-        let header = select_unpredictable(dense, DENSE_HEADER, A::HEADER);
-        self.find_in(node, header, shape, address)
-    }
-
-    #[inline]
-    fn find_in<A: Address>(&self, node: u32, header: usize, shape: u32, address: A) -> usize {
-        let run = self.run(node, header, address.place(shape as u8));
-        let belongs = address.matches(self.block(node), (shape >> 8) as u8);
-        select_unpredictable(belongs, run, node as usize * BLOCK_WORDS + COVER)
-    }
-
-    #[inline]
-    fn run(&self, node: u32, header: usize, place: u32) -> usize {
-        node as usize * BLOCK_WORDS + header + rank(bitmap(self.block(node)), place)
-    }
-
-    /// The word at a place that was found.
-    #[inline]
-    pub(crate) fn word_at(&self, at: usize) -> u32 {
-        // Acquire: a node is complete before the word that names it is stored.
-        self.blocks.as_flattened()[at].load(Ordering::Acquire)
-    }
-
-    /// Brings a word that was found close.
-    #[inline]
-    pub(crate) fn prefetch_at(&self, at: usize) {
-        if let Some(word) = self.blocks.as_flattened().get(at) {
-            prefetch_read(word);
-        }
     }
 
     /// The word of the run of `place`. Only the writer uses it, here and below.
@@ -201,6 +159,70 @@ impl Nodes {
             for at in KEY..layout.header {
                 store(at, (header.key >> (96 - 32 * (at - KEY))) as u32);
             }
+        }
+    }
+}
+
+impl<'a> NodeReader<'a> {
+    /// The first block of a node.
+    #[inline]
+    pub(crate) fn block(self, node: u32) -> &'a Block {
+        &self.blocks[node as usize]
+    }
+
+    /// What `address` leads to at this node: a leaf, [`INHERIT`], or [`CHILD`] and a node.
+    #[inline]
+    pub(crate) fn step<A: Address>(self, node: u32, address: A) -> u32 {
+        self.word_at(self.find(node, address))
+    }
+
+    /// Where the word is that [`Self::step`] reads, which may be on another line than the node's
+    /// first.
+    #[inline]
+    pub(crate) fn find<A: Address>(self, node: u32, address: A) -> usize {
+        let shape = self.block(node)[SHAPE].load(Ordering::Relaxed);
+        self.find_in(node, A::HEADER, shape, address)
+    }
+
+    /// [`Self::find`] at a dense node.
+    #[inline]
+    pub(crate) fn find_dense<A: Address>(self, node: u32, address: A) -> usize {
+        self.run(node, DENSE_HEADER, address.place(DENSE_END))
+    }
+
+    /// [`Self::find_dense`] or [`Self::find`], without a branch.
+    #[inline]
+    pub(crate) fn find_either<A: Address>(self, dense: bool, node: u32, address: A) -> usize {
+        let shape = self.block(node)[SHAPE].load(Ordering::Relaxed);
+        let shape = select_unpredictable(dense, DENSE_END.into(), shape);
+        let header = select_unpredictable(dense, DENSE_HEADER, A::HEADER);
+        self.find_in(node, header, shape, address)
+    }
+
+    #[inline]
+    fn find_in<A: Address>(self, node: u32, header: usize, shape: u32, address: A) -> usize {
+        let run = self.run(node, header, address.place(shape as u8));
+        let belongs = address.matches(self.block(node), (shape >> 8) as u8);
+        select_unpredictable(belongs, run, node as usize * BLOCK_WORDS + COVER)
+    }
+
+    #[inline]
+    fn run(self, node: u32, header: usize, place: u32) -> usize {
+        node as usize * BLOCK_WORDS + header + rank(bitmap(self.block(node)), place)
+    }
+
+    /// The word at a place that was found.
+    #[inline]
+    pub(crate) fn word_at(self, at: usize) -> u32 {
+        // Acquire: a node is complete before the word that names it is stored.
+        self.blocks.as_flattened()[at].load(Ordering::Acquire)
+    }
+
+    /// Brings a word that was found close.
+    #[inline]
+    pub(crate) fn prefetch_at(self, at: usize) {
+        if let Some(word) = self.blocks.as_flattened().get(at) {
+            prefetch_read(word);
         }
     }
 }

@@ -10,7 +10,7 @@ use crate::host_table::HostTable;
 use crate::leaf::MAX_INDEX;
 use crate::path_list::PathLists;
 use crate::quiescent::Epochs;
-use crate::trie::{InProvider, Trees};
+use crate::trie::{InProvider, InTenant, Trees};
 use crate::{
     Address, Adjacency, AdjacencyId, FibError, Leaf, PackedLeaf, PathListId, Reader, Rewrite,
     Writer,
@@ -122,7 +122,7 @@ impl Tables {
         if vrf == VrfId::PROVIDER {
             trees.lookup_batch(&InProvider, addresses, leaves);
         } else {
-            trees.lookup_batch(&vrf, addresses, leaves);
+            trees.lookup_batch(&InTenant(vrf), addresses, leaves);
         }
     }
 
@@ -133,9 +133,8 @@ impl Tables {
         addresses: &[A],
         leaves: &mut [L],
     ) {
-        let count = vrfs.len().min(addresses.len());
         let trees = self.trees(A::FAMILY);
-        trees.lookup_batch(vrfs, &addresses[..count], leaves);
+        trees.lookup_batch_mixed(vrfs, addresses, leaves);
     }
 
     #[inline]

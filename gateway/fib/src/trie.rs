@@ -12,7 +12,7 @@ use sekisho_mem::{HugeSlice, prefetch_read};
 use sekisho_types::VrfId;
 
 use crate::leaf::CHILD;
-use crate::nodes::{INHERIT, NO_NODE, Nodes, is_child};
+use crate::nodes::{INHERIT, NO_NODE, NodeReader, Nodes, is_child};
 use crate::{Address, FibError, Leaf, PackedLeaf};
 
 /// Bits the provider's roots decide.
@@ -68,29 +68,58 @@ impl Trees {
         }
     }
 
-    #[inline]
-    fn root<A: Address>(&self, vrf: VrfId, address: A) -> &AtomicU64 {
-        let at = if vrf == VrfId::PROVIDER {
-            address.bits_at(0, WIDE)
-        } else {
-            (1 << WIDE) + vrf.index()
-        };
-        &self.roots[at]
+    /// The roots of the provider VRF, and one of each VRF.
+    #[inline(always)]
+    fn read(&self) -> Reading<'_> {
+        let (provider, tenants) = self.roots.split_at(1 << WIDE);
+        Reading {
+            provider,
+            tenants,
+            nodes: self.nodes.read(),
+        }
     }
 
     /// The leaf of the longest prefix in `vrf` that covers `address`.
     #[inline]
     pub(crate) fn lookup<A: Address>(&self, vrf: VrfId, address: A) -> PackedLeaf {
+        let trees = self.read();
         // Acquire: a node is complete before the word that names it is stored.
-        let root = Root::unpack(self.root(vrf, address).load(Ordering::Acquire));
+        let root = Root::unpack(trees.root(vrf, address).load(Ordering::Acquire));
         let dense = A::DENSE && vrf == VrfId::PROVIDER;
-        let mut word = self
+        let mut word = trees
             .nodes
-            .word_at(self.nodes.find_either(dense, root.node, address));
+            .word_at(trees.nodes.find_either(dense, root.node, address));
         while is_child(word) {
-            word = self.nodes.step(word & !CHILD, address);
+            word = trees.nodes.step(word & !CHILD, address);
         }
         inherit(word, root.cover)
+    }
+
+    /// [`Self::lookup`] of each address in the VRF at the same place, as many as the shortest of the
+    /// slices has. Addresses that follow each other in the provider VRF, or in tenants', are
+    /// cheaper than those that alternate.
+    #[inline]
+    pub(crate) fn lookup_batch_mixed<A: Address, L: From<PackedLeaf>>(
+        &self,
+        vrfs: &[VrfId],
+        addresses: &[A],
+        leaves: &mut [L],
+    ) {
+        let count = vrfs.len().min(addresses.len()).min(leaves.len());
+        let mut begin = 0;
+        while begin < count {
+            let next = &vrfs[begin..count.min(begin + LANES)];
+            let (kind, run) = run(next);
+            let lanes = begin..begin + run;
+            let (vrfs, addresses) = (&vrfs[lanes.clone()], &addresses[lanes.clone()]);
+            let leaves = &mut leaves[lanes];
+            match kind {
+                Kind::Provider => self.lookup_batch(&InProvider, addresses, leaves),
+                Kind::Tenants => self.lookup_batch(&OfTenants(vrfs), addresses, leaves),
+                Kind::Either => self.lookup_batch(vrfs, addresses, leaves),
+            }
+            begin += run;
+        }
     }
 
     /// [`Self::lookup`] of each address in the VRF that `vrf` says for its number, in stages: each
@@ -103,66 +132,108 @@ impl Trees {
         addresses: &[A],
         leaves: &mut [L],
     ) {
+        let trees = self.read();
         let batches = addresses.chunks(LANES).zip(leaves.chunks_mut(LANES));
         for (number, (addresses, leaves)) in batches.enumerate() {
             let vrf = |lane: usize| vrfs.vrf(number * LANES + lane);
             let addresses = &addresses[..addresses.len().min(leaves.len())];
-            for (lane, address) in addresses.iter().enumerate() {
-                prefetch_read(self.root(vrf(lane), *address));
+            if !matches!(V::KIND, Kind::Tenants) {
+                for (lane, address) in addresses.iter().enumerate() {
+                    prefetch_read(trees.root_of::<A, V>(vrf(lane), *address));
+                }
             }
             let mut roots = [0; LANES];
             for (lane, (root, address)) in roots.iter_mut().zip(addresses).enumerate() {
-                *root = self.root(vrf(lane), *address).load(Ordering::Acquire);
-                prefetch_read(self.nodes.block(Root::unpack(*root).node));
+                *root = trees
+                    .root_of::<A, V>(vrf(lane), *address)
+                    .load(Ordering::Acquire);
+                prefetch_read(trees.nodes.block(Root::unpack(*root).node));
             }
-            let mut found = [0; LANES];
-            let lanes = addresses.iter().zip(&roots).zip(&mut found);
-            for (lane, ((address, root), found)) in lanes.enumerate() {
-                let Root { node, .. } = Root::unpack(*root);
-                *found = match (V::PROVIDER, A::DENSE) {
-                    (true, true) => self.nodes.find_dense(node, *address),
-                    (false, true) => {
-                        let dense = vrf(lane) == VrfId::PROVIDER;
-                        self.nodes.find_either(dense, node, *address)
-                    }
-                    _ => self.nodes.find(node, *address),
-                };
-                self.nodes.prefetch_at(*found);
-            }
+            // Those that go further; the number of them in a register.
             let mut lower = [(0, 0); LANES];
             let mut count = 0;
-            let lanes = found.iter().zip(&roots).zip(&mut *leaves);
-            for (lane, ((found, root), leaf)) in lanes.enumerate().take(addresses.len()) {
-                let word = self.nodes.word_at(*found);
-                *leaf = inherit(word, Root::unpack(*root).cover).into();
-                // Kept if the word names a node, without a branch.
-                lower[count % LANES] = (lane as u32, word);
-                count += usize::from(is_child(word));
-                if !(V::PROVIDER && A::DENSE) {
-                    self.prefetch_next(word);
+            if A::DENSE && !matches!(V::KIND, Kind::Either) {
+                // What a node leads to is mostly on the line that was just read.
+                let lanes = addresses.iter().zip(&roots).zip(&mut *leaves);
+                for (lane, ((address, root), leaf)) in lanes.enumerate() {
+                    let Root { node, cover } = Root::unpack(*root);
+                    let word = match V::KIND {
+                        Kind::Provider => {
+                            trees.nodes.word_at(trees.nodes.find_dense(node, *address))
+                        }
+                        _ => trees.nodes.step(node, *address),
+                    };
+                    *leaf = inherit(word, cover).into();
+                    count = keep(&mut lower, count, lane, word);
+                }
+            } else {
+                let mut found = [0; LANES];
+                let lanes = addresses.iter().zip(&roots).zip(&mut found);
+                for (lane, ((address, root), found)) in lanes.enumerate() {
+                    let Root { node, .. } = Root::unpack(*root);
+                    *found = match (V::KIND, A::DENSE) {
+                        (Kind::Either, true) => {
+                            let dense = vrf(lane) == VrfId::PROVIDER;
+                            trees.nodes.find_either(dense, node, *address)
+                        }
+                        _ => trees.nodes.find(node, *address),
+                    };
+                    trees.nodes.prefetch_at(*found);
+                }
+                let lanes = found.iter().zip(&roots).zip(&mut *leaves);
+                for (lane, ((found, root), leaf)) in lanes.enumerate().take(addresses.len()) {
+                    let word = trees.nodes.word_at(*found);
+                    *leaf = inherit(word, Root::unpack(*root).cover).into();
+                    count = keep(&mut lower, count, lane, word);
                 }
             }
-            if V::PROVIDER && A::DENSE {
-                // Few go further.
-                for (_, word) in &lower[..count] {
-                    self.prefetch_next(*word);
-                }
+            for (_, word) in &lower[..count.min(LANES)] {
+                prefetch_read(trees.nodes.block(*word & !CHILD));
             }
             while count > 0 {
-                count = self.descend(addresses, &roots, leaves, &mut lower, count);
+                count = trees.descend(addresses, &roots, leaves, &mut lower, count);
             }
         }
     }
+}
 
-    /// Takes the first `count` lanes of `lower`, each with the word that names its node, one node
-    /// further. Those that are not at their leaf then are in `lower` again; returns how many.
+/// The trees as a lookup reads them: where they lie, in registers.
+#[derive(Clone, Copy)]
+struct Reading<'a> {
+    provider: &'a [AtomicU64],
+    tenants: &'a [AtomicU64],
+    nodes: NodeReader<'a>,
+}
+
+impl<'a> Reading<'a> {
+    #[inline(always)]
+    fn root<A: Address>(self, vrf: VrfId, address: A) -> &'a AtomicU64 {
+        if vrf == VrfId::PROVIDER {
+            &self.provider[address.bits_at(0, WIDE)]
+        } else {
+            &self.tenants[vrf.index()]
+        }
+    }
+
+    /// [`Self::root`], for VRFs that are known to be of a kind.
+    #[inline(always)]
+    fn root_of<A: Address, V: Vrfs + ?Sized>(self, vrf: VrfId, address: A) -> &'a AtomicU64 {
+        match V::KIND {
+            Kind::Provider => &self.provider[address.bits_at(0, WIDE)],
+            Kind::Tenants => &self.tenants[vrf.index()],
+            Kind::Either => self.root(vrf, address),
+        }
+    }
+
+    /// Takes the first `count` lanes of `lower` one node further. Those that are not at their leaf
+    /// then are in `lower` again; returns how many.
     #[inline]
     fn descend<A: Address, L: From<PackedLeaf>>(
-        &self,
+        self,
         addresses: &[A],
         roots: &[u64; LANES],
         leaves: &mut [L],
-        lower: &mut [(u32, u32); LANES],
+        lower: &mut Lower,
         count: usize,
     ) -> usize {
         let mut next = 0;
@@ -172,19 +243,22 @@ impl Trees {
             let word = self.nodes.step(word & !CHILD, addresses[lane]);
             leaves[lane] = inherit(word, Root::unpack(roots[lane]).cover).into();
             // Never beyond `at`.
-            lower[next % LANES] = (lane as u32, word);
-            next += usize::from(is_child(word));
-            self.prefetch_next(word);
+            next = keep(lower, next, lane, word);
+            let node = select_unpredictable(is_child(word), word & !CHILD, NO_NODE);
+            prefetch_read(self.nodes.block(node));
         }
         next
     }
+}
 
-    /// Brings the node that the word names close, without a branch.
-    #[inline]
-    fn prefetch_next(&self, word: u32) {
-        let node = select_unpredictable(is_child(word), word & !CHILD, NO_NODE);
-        prefetch_read(self.nodes.block(node));
-    }
+/// Lanes of a batch that are not at their leaf, each with the word that names its next node.
+type Lower = [(u32, u32); LANES];
+
+/// Keeps a lane if its word names a node, without a branch. Returns how many are kept.
+#[inline(always)]
+const fn keep(lower: &mut Lower, count: usize, lane: usize, word: u32) -> usize {
+    lower[count % LANES] = (lane as u32, word);
+    count + is_child(word) as usize
 }
 
 /// Addresses looked up together, so that their loads overlap.
@@ -195,10 +269,49 @@ fn inherit(word: u32, cover: u32) -> PackedLeaf {
     PackedLeaf::from_word(select_unpredictable(word == INHERIT, cover, word))
 }
 
+/// The VRFs of a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// All the provider's.
+    Provider,
+    /// None of them the provider's.
+    Tenants,
+    Either,
+}
+
+/// How many of these VRFs, a batch at most, are best looked up together, and their kind.
+#[inline]
+fn run(vrfs: &[VrfId]) -> (Kind, usize) {
+    // Counted without a branch: mostly all are of one kind.
+    let provider = vrfs.iter().filter(|vrf| **vrf == VrfId::PROVIDER).count();
+    if provider == vrfs.len() {
+        (Kind::Provider, provider)
+    } else if provider == 0 {
+        (Kind::Tenants, vrfs.len())
+    } else {
+        mixed_run(vrfs)
+    }
+}
+
+/// [`run`] of more than one kind: a short run is not worth a batch of its own.
+#[inline(never)]
+fn mixed_run(vrfs: &[VrfId]) -> (Kind, usize) {
+    let is_provider = |vrf: &VrfId| *vrf == VrfId::PROVIDER;
+    let first = vrfs.first().is_some_and(is_provider);
+    let run = vrfs.iter().take_while(|vrf| is_provider(vrf) == first);
+    match (run.count(), first) {
+        (run, _) if run < SHORT => (Kind::Either, vrfs.len()),
+        (run, true) => (Kind::Provider, run),
+        (run, false) => (Kind::Tenants, run),
+    }
+}
+
+/// Fewer lookups than this are not made a batch of their own.
+const SHORT: usize = 8;
+
 /// In which VRF each address of a batch is looked up.
 pub(crate) trait Vrfs {
-    /// Whether all are in the provider VRF.
-    const PROVIDER: bool;
+    const KIND: Kind;
 
     fn vrf(&self, number: usize) -> VrfId;
 }
@@ -207,29 +320,44 @@ pub(crate) trait Vrfs {
 pub(crate) struct InProvider;
 
 impl Vrfs for InProvider {
-    const PROVIDER: bool = true;
+    const KIND: Kind = Kind::Provider;
 
-    #[inline]
+    #[inline(always)]
     fn vrf(&self, _: usize) -> VrfId {
         VrfId::PROVIDER
     }
 }
 
-/// All in the same one.
-impl Vrfs for VrfId {
-    const PROVIDER: bool = false;
+/// All in the same one, a tenant's.
+pub(crate) struct InTenant(pub(crate) VrfId);
 
-    #[inline]
+impl Vrfs for InTenant {
+    const KIND: Kind = Kind::Tenants;
+
+    #[inline(always)]
     fn vrf(&self, _: usize) -> VrfId {
-        *self
+        self.0
+    }
+}
+
+/// Each in its own tenant's.
+struct OfTenants<'a>(&'a [VrfId]);
+
+impl Vrfs for OfTenants<'_> {
+    const KIND: Kind = Kind::Tenants;
+
+    #[inline(always)]
+    fn vrf(&self, number: usize) -> VrfId {
+        // The root of the provider's number among the tenants' names no node.
+        self.0.get(number).copied().unwrap_or(VrfId::PROVIDER)
     }
 }
 
 /// Each in its own; one beyond the slice is in the provider VRF.
 impl Vrfs for [VrfId] {
-    const PROVIDER: bool = false;
+    const KIND: Kind = Kind::Either;
 
-    #[inline]
+    #[inline(always)]
     fn vrf(&self, number: usize) -> VrfId {
         self.get(number).copied().unwrap_or(VrfId::PROVIDER)
     }
