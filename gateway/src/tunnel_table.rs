@@ -4,7 +4,7 @@
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
-use sekisho_types::{Ipv4Prefix, MacAddr, SegmentId, VrfId};
+use sekisho_types::{Ipv4Prefix, Ipv6Prefix, MacAddr, SegmentId, VrfId};
 
 use crate::counters::TrafficCounters;
 use crate::snapshot::Segment;
@@ -44,10 +44,21 @@ pub struct TunnelSegment {
 
 const _: () = assert!(size_of::<TunnelSegment>() == 64);
 
+/// The IPv6 side of a segment, as far as each of its packets needs it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TunnelSegment6 {
+    /// Its prefix.
+    pub prefix: Ipv6Prefix,
+    /// Whether its prefix is reachable from the provider VRF.
+    pub advertise: bool,
+}
+
 /// All tunnels of one configuration.
 #[derive(Debug, Default)]
 pub struct TunnelTable {
     segments: Vec<TunnelSegment>,
+    /// In the same order.
+    ipv6: Vec<Option<TunnelSegment6>>,
     by_vni: SmallMap,
     by_id: Vec<u32>,
     vteps: SmallMap,
@@ -78,6 +89,11 @@ impl TunnelTable {
             }
             keys.push(segment.vni.value());
             table.by_id[index] = table.segments.len() as u32;
+            let ipv6 = segment.ipv6.as_ref();
+            table.ipv6.push(ipv6.map(|ipv6| TunnelSegment6 {
+                prefix: ipv6.prefix,
+                advertise: ipv6.advertise,
+            }));
             table.segments.push(TunnelSegment {
                 mac: mac_word(segment.mac),
                 vrf: segment.vrf,
@@ -109,6 +125,12 @@ impl TunnelTable {
     #[inline(always)]
     pub fn at(&self, place: u16) -> Option<&TunnelSegment> {
         self.segments.get(usize::from(place))
+    }
+
+    /// The IPv6 side of the segment at that place, if it has one.
+    #[inline(always)]
+    pub fn ipv6_at(&self, place: u16) -> Option<&TunnelSegment6> {
+        self.ipv6.get(usize::from(place))?.as_ref()
     }
 
     /// The segment with that number.

@@ -11,7 +11,8 @@
 //! - [`build`]: packets the gateway itself sends, and encapsulation;
 //! - [`rewrite6`], [`build6`]: the same for IPv6, which is forwarded and not translated;
 //! - [`ecn`]: congestion marks across tunnels;
-//! - [`flow`], [`flow6`]: 5-tuples and their hash.
+//! - [`flow`], [`flow6`]: 5-tuples and their hash;
+//! - [`regular`], [`regular6`]: what nearly all traffic is, at fixed offsets.
 //!
 //! # Limitations
 //! IPv6 addresses and ports are not rewritten. VXLAN over IPv4 is the only tunnel.
@@ -37,6 +38,7 @@ pub mod ipv6;
 pub mod ndp;
 pub mod options;
 pub mod regular;
+pub mod regular6;
 pub mod rewrite;
 pub mod rewrite6;
 pub mod tcp;
@@ -58,6 +60,7 @@ pub use ipv4::{Ipv4, Ipv4Fields, Ipv4Header};
 pub use ipv6::{Ipv6, Ipv6Fields, UpperLayer};
 pub use ndp::Discovery;
 pub use regular::Regular;
+pub use regular6::Regular6;
 pub use tcp::{Tcp, TcpFlags};
 pub use udp::Udp;
 pub use vxlan::Vxlan;

@@ -1,6 +1,6 @@
 //! Filling the forwarding tables as the control plane would.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::num::NonZeroU16;
 
 use anyhow::{Context, Result};
@@ -10,7 +10,7 @@ use sekisho_gateway::snapshot::Snapshot;
 use sekisho_types::{InterfaceId, Ipv4Prefix, MacAddr, Prefix, SegmentId, VrfId};
 
 use super::flows::Flows;
-use super::world::{UPLINKS, router};
+use super::world::{Shape, UPLINKS, router};
 
 /// What the configuration says by itself: connected and local routes, pools.
 pub(super) fn configured(writer: &mut Writer, plan: &Plan) -> Result<()> {
@@ -117,12 +117,13 @@ fn ethernet(
 }
 
 /// The virtual machines of all tenants.
-pub(super) fn endpoints(writer: &mut Writer, snapshot: &Snapshot, flows: &Flows) -> Result<()> {
+pub(super) fn endpoints(writer: &mut Writer, snapshot: &Snapshot, shape: &Shape) -> Result<()> {
+    let flows = &shape.flows;
     for number in 0..flows.hosts {
         let host = flows.host(number);
         let id = SegmentId::new(host.tenant as u16);
         let segment = snapshot.segment(id).context("a segment")?;
-        let adjacency = Adjacency::Tunnel {
+        let tunnel = Adjacency::Tunnel {
             segment: id,
             vni: segment.vni,
             vtep: Flows::vtep(host.vtep).into(),
@@ -130,8 +131,12 @@ pub(super) fn endpoints(writer: &mut Writer, snapshot: &Snapshot, flows: &Flows)
             inner_source: segment.mac,
             inner_destination: host.mac,
         };
-        let adjacency = writer.create_adjacency(&adjacency)?;
+        let adjacency = writer.create_adjacency(&tunnel)?;
         writer.set_host(segment.vrf, host.address.into(), adjacency)?;
+        if shape.dual_stack {
+            let adjacency = writer.create_adjacency(&tunnel)?;
+            writer.set_host(segment.vrf, host.address6.into(), adjacency)?;
+        }
     }
     Ok(())
 }
@@ -140,11 +145,11 @@ pub(super) fn endpoints(writer: &mut Writer, snapshot: &Snapshot, flows: &Flows)
 pub(crate) fn routes(
     writer: &mut Writer,
     lists: &[PathListId],
-    prefixes: impl Iterator<Item = (Ipv4Addr, u8)>,
+    prefixes: impl Iterator<Item = (IpAddr, u8)>,
 ) -> Result<()> {
     for (number, (address, length)) in prefixes.enumerate() {
         let leaf = Leaf::PathList(lists[number % usize::from(UPLINKS)]);
-        let prefix = Prefix::V4(Ipv4Prefix::new(address, length)?);
+        let prefix = Prefix::new(address, length)?;
         writer.insert(VrfId::PROVIDER, prefix, leaf)?;
     }
     Ok(())

@@ -1,6 +1,6 @@
 //! Which flows there are: all that a frame needs follows from a flow's number.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use clap::ValueEnum;
 use sekisho_types::MacAddr;
@@ -49,11 +49,21 @@ pub(crate) struct Flow {
     pub(crate) tcp: bool,
 }
 
+impl Flow {
+    /// The server, where it has both families.
+    pub(crate) fn peer6(&self) -> Ipv6Addr {
+        let peer = u128::from(self.peer.to_bits());
+        Ipv6Addr::from_bits(0x2a00_1450 << 96 | peer)
+    }
+}
+
 /// A virtual machine.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Host {
     pub(crate) tenant: u32,
     pub(crate) address: Ipv4Addr,
+    /// Where it has both families.
+    pub(crate) address6: Ipv6Addr,
     pub(crate) mac: MacAddr,
     /// Which VTEP it lives behind, from 0.
     pub(crate) vtep: u32,
@@ -90,6 +100,7 @@ impl Flows {
         Host {
             tenant,
             address: Ipv4Addr::from(FIRST_HOST + place),
+            address6: Self::address6(tenant, 0x10 + place),
             mac: MacAddr::new([2, 0x10, a, b, c, d]),
             vtep: (place + tenant) % self.vteps,
         }
@@ -105,6 +116,12 @@ impl Flows {
             dport: 443,
             tcp: self.tcp && (self.all_tcp || spread & 1 == 1),
         }
+    }
+
+    /// An address of a tenant's only segment.
+    pub(crate) fn address6(tenant: u32, place: u32) -> Ipv6Addr {
+        let prefix = 0x2001_0db8 << 96 | u128::from(tenant) << 64;
+        Ipv6Addr::from_bits(prefix | u128::from(place))
     }
 
     /// The address of a VTEP.

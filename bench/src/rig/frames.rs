@@ -10,7 +10,7 @@ use super::world::{FABRIC_MAC, UNDERLAY, segment_mac, uplink_mac};
 
 /// Inner frames, without check sequence: the smallest of Ethernet.
 const INNER: usize = 60;
-const OVERHEAD: usize = 50;
+pub(super) const OVERHEAD: usize = 50;
 /// Octets of an IP packet in such a frame.
 const PACKET: usize = INNER - 14;
 
@@ -56,13 +56,13 @@ impl Segment {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct FrameWriter {
     /// The start of every tunnel frame: outer headers and the inner Ethernet header.
-    tunnel: [u8; OVERHEAD + 14],
-    plain: [u8; 14],
+    pub(super) tunnel: [u8; OVERHEAD + 14],
+    pub(super) plain: [u8; 14],
 }
 
 impl FrameWriter {
     /// Longest frame it writes.
-    pub(crate) const MAX: usize = OVERHEAD + INNER;
+    pub(crate) const MAX: usize = OVERHEAD + super::frames6::INNER;
 
     pub(crate) fn new() -> Self {
         let mut tunnel = [0; OVERHEAD + 14];
@@ -85,6 +85,16 @@ impl FrameWriter {
     /// A frame of a virtual machine, in its tunnel; gives its length.
     #[inline]
     pub(crate) fn out(&self, room: &mut [u8; Self::MAX], flow: &Flow, segment: Segment) -> usize {
+        self.tunnel(room, flow);
+        let source = SocketAddrV4::new(flow.host.address, flow.sport);
+        let peer = SocketAddrV4::new(flow.peer, flow.dport);
+        packet(&mut room[64..], source, peer, flow.tcp.then_some(segment));
+        OVERHEAD + INNER
+    }
+
+    /// The headers of a virtual machine's tunnel, around the smallest frame.
+    #[inline]
+    pub(super) fn tunnel(&self, room: &mut [u8; Self::MAX], flow: &Flow) {
         let host = &flow.host;
         room[..64].copy_from_slice(&self.tunnel);
         room[26..30].copy_from_slice(&super::Flows::vtep(host.vtep).octets());
@@ -96,10 +106,6 @@ impl FrameWriter {
         room[46..49].copy_from_slice(&[a, b, c]);
         room[50..56].copy_from_slice(&segment_mac(host.tenant).octets());
         room[56..62].copy_from_slice(&host.mac.octets());
-        let source = SocketAddrV4::new(host.address, flow.sport);
-        let peer = SocketAddrV4::new(flow.peer, flow.dport);
-        packet(&mut room[64..], source, peer, flow.tcp.then_some(segment));
-        OVERHEAD + INNER
     }
 
     /// A frame of a server to an outside address; gives its length.

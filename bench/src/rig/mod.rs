@@ -4,6 +4,7 @@ mod drive;
 mod fib;
 mod flows;
 mod frames;
+mod frames6;
 #[cfg(test)]
 mod twins;
 mod world;

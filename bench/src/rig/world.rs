@@ -1,7 +1,7 @@
 //! The gateway that is measured.
 
 use std::fmt::Write as _;
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddrV4};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Instant;
@@ -50,6 +50,11 @@ pub(super) const fn router(uplink: u16) -> Ipv4Addr {
     Ipv4Addr::new(198, 51, 100, uplink as u8 * 2)
 }
 
+/// Our address on an uplink of a gateway with both families.
+pub(super) fn uplink6(uplink: u16) -> Ipv6Addr {
+    Ipv6Addr::new(0x2001, 0xdb8, 0xffff, uplink, 0, 0, 0, 1)
+}
+
 /// What becomes of tenants' packets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Service {
@@ -72,6 +77,8 @@ pub(crate) struct Shape {
     pub(crate) buffers: u32,
     /// What is random, if it is to be the same again.
     pub(crate) seed: [u8; 32],
+    /// Uplinks and tenants have IPv6 beside IPv4; tenants' prefixes are advertised.
+    pub(crate) dual_stack: bool,
 }
 
 impl Shape {
@@ -83,6 +90,7 @@ impl Shape {
             max_sessions: flows + flows / 8 + 1024,
             buffers: BUFFERS,
             seed: rand::random(),
+            dual_stack: false,
         }
     }
 }
@@ -167,7 +175,7 @@ impl World {
         let (tables, mut writer) = Tables::new(1, Capacity::default())?;
         fib::configured(&mut writer, &plan)?;
         fib::vteps(&mut writer, &plan.snapshot, &shape.flows)?;
-        fib::endpoints(&mut writer, &plan.snapshot, &shape.flows)?;
+        fib::endpoints(&mut writer, &plan.snapshot, shape)?;
         let lists = fib::routers(&mut writer, &plan.snapshot)?;
         if let Some(&all) = lists.last() {
             writer.insert(
@@ -175,6 +183,13 @@ impl World {
                 "0.0.0.0/0".parse()?,
                 sekisho_fib::Leaf::PathList(all),
             )?;
+            if shape.dual_stack {
+                writer.insert(
+                    VrfId::PROVIDER,
+                    "::/0".parse()?,
+                    sekisho_fib::Leaf::PathList(all),
+                )?;
+            }
         }
         let (end, control, host) = worker_links();
         let counters = Arc::new(WorkerCounters::default());
@@ -365,13 +380,17 @@ fn configuration(shape: &Shape) -> Result<String> {
     let ports = std::iter::once(("fabric".to_owned(), "10.1.0.1/16".to_owned()));
     let uplinks = (0..UPLINKS).map(|uplink| {
         let address = Ipv4Addr::from(u32::from(router(uplink)) + 1);
-        (format!("up{uplink}"), format!("{address}/31"))
+        let mut addresses = format!("{address}/31");
+        if shape.dual_stack {
+            let _ = write!(addresses, "\", \"{}/64", uplink6(uplink));
+        }
+        (format!("up{uplink}"), addresses)
     });
-    for (name, address) in ports.chain(uplinks) {
+    for (name, addresses) in ports.chain(uplinks) {
         write!(
             text,
             "[[port]]\nname = \"{name}\"\nkind = \"af_packet\"\ninterface = \"{name}\"\nmtu = 1600\n\n\
-             [[uplink]]\nname = \"{name}\"\nport = \"{name}\"\naddresses = [\"{address}\"]\n\n"
+             [[uplink]]\nname = \"{name}\"\nport = \"{name}\"\naddresses = [\"{addresses}\"]\n\n"
         )?;
     }
     if shape.service == Service::Snat {
@@ -396,6 +415,11 @@ fn configuration(shape: &Shape) -> Result<String> {
         let routed = shape.service == Service::Routed;
         if routed && shape.flows.tenants == 1 {
             text.push_str("advertise = true\n");
+        }
+        if shape.dual_stack {
+            let gateway = Flows::address6(tenant, 1);
+            write!(text, "gateway6 = \"{gateway}/64\"\nadvertise6 = true\n")?;
+            text.push_str("\n[[tenant.route]]\nprefix = \"::/0\"\nvrf = \"provider\"\n\n");
         }
         text.push_str("\n[[tenant.route]]\nprefix = \"0.0.0.0/0\"\nvrf = \"provider\"\n\n");
         if routed && shape.flows.tenants > 1 {

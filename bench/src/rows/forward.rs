@@ -27,7 +27,9 @@ pub(super) fn run(options: &Options, report: &mut Report) -> Result<()> {
             let prefixes = prefixes(routes, &mut random);
             if routes > 1 {
                 let lists = world.lists.clone();
-                rig::routes(&mut world.writer, &lists, prefixes.iter().copied())?;
+                let prefixes = prefixes.iter();
+                let prefixes = prefixes.map(|&(prefix, length)| (prefix.into(), length));
+                rig::routes(&mut world.writer, &lists, prefixes)?;
             }
             let frames = world.frames;
             let mut drive = world.drive(&own, Mix::Hot);

@@ -4,6 +4,7 @@ mod drop;
 mod fib;
 mod floor;
 mod forward;
+mod forward6;
 mod memif;
 mod nat_engine;
 mod new_sessions;
@@ -33,6 +34,7 @@ const fn row(name: &'static str, run: fn(&Options, &mut Report) -> Result<()>) -
 pub(crate) const ROWS: &[Row] = &[
     row("l2-floor", floor::run),
     row("ip4-forward", forward::run),
+    row("ip6-forward", forward6::run),
     row(translate::OUT, translate::run),
     row(translate::BACK, translate::run_back),
     row("vxlan-fwd-ecmp4", routed::forward),

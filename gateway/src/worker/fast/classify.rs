@@ -15,10 +15,10 @@ use crate::worker::Worker;
 /// Octets of outer headers behind the Ethernet header, without options.
 const OUTER: usize = 20 + udp::HEADER_LEN + vxlan::HEADER_LEN;
 /// Where the inner frame begins.
-const INNER: usize = ETHERNET + OUTER;
+pub(super) const INNER: usize = ETHERNET + OUTER;
 /// Bit of the VXLAN flags that says that the VNI is valid (RFC 7348 section 5).
-const VNI_VALID: u8 = 0x08;
-const ECN: u8 = 0b11;
+pub(super) const VNI_VALID: u8 = 0x08;
+pub(super) const ECN: u8 = 0b11;
 
 /// What all frames of a burst are compared with.
 struct Port<'a> {
@@ -35,6 +35,7 @@ impl Worker {
         lanes.probes.clear();
         lanes.inward.clear();
         lanes.inward_probes.clear();
+        lanes.six.clear();
         lanes.leaving.clear();
         lanes.tunnels.clear();
         let Some(uplink) = self
@@ -108,6 +109,7 @@ impl Port<'_> {
                 continue;
             };
             if !is_ipv4_for(header, self.mac) | !mbuf.is_contiguous() {
+                lanes.six.offer(index, header, self.mac, mbuf);
                 continue;
             }
             if self.end.is_for(packet) {
@@ -141,6 +143,8 @@ impl Port<'_> {
                     &mut lanes.outward
                 };
                 let _ = list.try_push(index);
+            } else {
+                lanes.six.offer_inner(index);
             }
         }
         lanes.outward.extend(tcp);
@@ -182,11 +186,11 @@ fn is_ipv4_for(header: &[u8; ETHERNET], mac: u64) -> bool {
 }
 
 /// The low 48 bits of a word are an Ethernet address.
-const MAC: u64 = 0xffff_ffff_ffff;
+pub(super) const MAC: u64 = 0xffff_ffff_ffff;
 
 /// Eight octets of an Ethernet header, in one load.
 #[inline(always)]
-const fn word_at<const AT: usize>(header: &[u8; ETHERNET]) -> u64 {
+pub(super) const fn word_at<const AT: usize>(header: &[u8; ETHERNET]) -> u64 {
     u64::from_le_bytes([
         header[AT],
         header[AT + 1],
@@ -201,7 +205,7 @@ const fn word_at<const AT: usize>(header: &[u8; ETHERNET]) -> u64 {
 
 /// Whether the checksum of a tunnel's UDP datagram, which goes to the end of the frame, is right.
 #[inline(never)]
-fn is_intact(frame: &[u8]) -> bool {
+pub(super) fn is_intact(frame: &[u8]) -> bool {
     let packet = frame.get(ETHERNET..).unwrap_or_default();
     Ipv4::new(packet).is_ok_and(|ip| {
         Udp::new(ip.payload()).is_ok_and(|udp| udp.is_intact(ip.pseudo_header(udp.len())))

@@ -179,4 +179,4 @@ struct Entering {
 const AHEAD: usize = super::outward::AHEAD;
 
 /// Octets that a tunnel puts before a frame.
-const HEADROOM: isize = TUNNEL_OVERHEAD as isize;
+pub(super) const HEADROOM: isize = TUNNEL_OVERHEAD as isize;

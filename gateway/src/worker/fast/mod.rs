@@ -11,6 +11,7 @@
 //! | classify | `classify.rs` | frame, tunnel and headers, once; keys of tenants' flows on their way |
 //! | outward | `outward.rs` | what came out of tunnels: endpoint check, tables, session, rewrite |
 //! | inward | `inward.rs` | what came from uplinks: tables, session, endpoint, rewrite |
+//! | six | `six.rs` | what carries IPv6, either way: headers, endpoint check, tables |
 //! | encapsulate | `encapsulate.rs` | outer headers of what goes into a tunnel |
 //! | emit | here | transmit queues in the order of arrival; the rest stays |
 
@@ -18,6 +19,7 @@ mod classify;
 mod encapsulate;
 mod inward;
 mod outward;
+mod six;
 mod stages;
 
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -29,8 +31,10 @@ use sekisho_nat::{FlowKey, Probe, Refusal, TcpSegment};
 use sekisho_packet::Regular;
 use sekisho_packet::build::IcmpError;
 use sekisho_packet::regular::{self, Side, Translation};
+use sekisho_packet::regular6;
 use sekisho_types::{InterfaceId, IpProtocol, SegmentId, VrfId};
 
+use self::six::Six;
 pub use self::stages::{Stage, StageClocks};
 use super::Worker;
 use super::output::Output;
@@ -65,6 +69,8 @@ pub(super) struct Lanes {
     leaving: ArrayVec<u8, LANES>,
     /// Which of them go into a tunnel.
     tunnels: ArrayVec<u8, LANES>,
+    /// What is known of packets that carry IPv6.
+    six: Six,
     tables: TableStage,
     sent: Sent,
     clocks: StageClocks,
@@ -144,6 +150,7 @@ impl Lanes {
             departing: ArrayVec::new(),
             leaving: ArrayVec::new(),
             tunnels: ArrayVec::new(),
+            six: Six::new(),
             tables: TableStage {
                 vrfs: [VrfId::PROVIDER; LANES],
                 addresses: [Ipv4Addr::UNSPECIFIED; LANES],
@@ -173,6 +180,9 @@ impl Worker {
         }
         if !lanes.inward.is_empty() {
             self.inward(&mut lanes, burst);
+        }
+        if !lanes.six.is_empty() {
+            self.six(&mut lanes, burst, port);
         }
         self.leave_burst(&mut lanes, burst);
         lanes.clocks.end(Stage::Leave);
@@ -348,7 +358,10 @@ impl Lane {
         }
         let (outer, frame) = mbuf.data_mut().split_at_mut_checked(room)?;
         let (header, packet) = frame.split_first_chunk_mut()?;
-        way.write_header_v4(header);
+        match change {
+            Change::HopLimit => *header = way.header_v6(),
+            _ => way.write_header_v4(header),
+        }
         change.apply(packet, self.ip.protocol).then_some(outer)
     }
 }
@@ -392,6 +405,8 @@ fn segment_of(ip: &Regular, packet: &[u8]) -> TcpSegment {
 enum Change {
     Nothing,
     Side(Side, Translation),
+    /// It carries IPv6: its hop limit, and nothing else.
+    HopLimit,
 }
 
 impl Change {
@@ -428,6 +443,7 @@ impl Change {
     fn apply(&self, packet: &mut [u8], protocol: u8) -> bool {
         match self {
             Self::Nothing => regular::forward(packet),
+            Self::HopLimit => regular6::forward6(packet),
             Self::Side(side, to) => regular::translate(packet, protocol, *side, to),
         }
     }

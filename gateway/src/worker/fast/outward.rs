@@ -26,7 +26,7 @@ struct Checked {
 }
 
 /// The route of a tenant into the provider VRF.
-const CROSSING: PackedLeaf = Leaf::LookupVrf(VrfId::PROVIDER).packed();
+pub(super) const CROSSING: PackedLeaf = Leaf::LookupVrf(VrfId::PROVIDER).packed();
 
 impl Worker {
     /// Finds the ways of the packets that came out of tunnels, and what changes in them.
@@ -174,7 +174,7 @@ impl Worker {
 
     /// Whether the source is the endpoint that is known to live where the packet came from (BCP 38).
     #[inline(always)]
-    fn lives_there(&self, lane: &Lane, source: Option<AdjacencyId>) -> bool {
+    pub(super) fn lives_there(&self, lane: &Lane, source: Option<AdjacencyId>) -> bool {
         let Some(known) = source.and_then(|id| self.reader.rewrite(id)) else {
             return false;
         };

@@ -26,6 +26,10 @@ pub enum Stage {
     InwardSessions,
     /// Endpoints or next hops, of what came from uplinks.
     InwardEndpoints,
+    /// Frames and headers with IPv6.
+    SixFrames,
+    /// Ways of what carries IPv6.
+    SixWays,
     /// Rewrite of what leaves by a wire as it is.
     Leave,
     /// The wires to VTEPs.
@@ -38,7 +42,7 @@ pub enum Stage {
 
 impl Stage {
     /// All of them, in order.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 17] = [
         Self::Frames,
         Self::Tunnels,
         Self::Keys,
@@ -50,6 +54,8 @@ impl Stage {
         Self::InwardPrefetch,
         Self::InwardSessions,
         Self::InwardEndpoints,
+        Self::SixFrames,
+        Self::SixWays,
         Self::Leave,
         Self::TunnelTables,
         Self::Encapsulate,
