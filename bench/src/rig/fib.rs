@@ -14,26 +14,48 @@ use super::world::{Shape, UPLINKS, router};
 
 /// What the configuration says by itself: connected and local routes, pools.
 pub(super) fn configured(writer: &mut Writer, plan: &Plan) -> Result<()> {
-    use sekisho_routing::{InterfaceKey, StaticTarget};
-    for (index, tenant) in plan.snapshot.tenants.iter().enumerate() {
-        if tenant.is_some() {
-            writer.add_vrf(VrfId::new(index as u16))?;
-        }
+    for vrf in vrfs(&plan.snapshot) {
+        writer.add_vrf(vrf)?;
     }
-    for route in &plan.connected {
+    insert(writer, plan, &|_| true)
+}
+
+/// What differs between two configurations: VRFs that come, with their routes, and go.
+pub(crate) fn applied(writer: &mut Writer, old: &Plan, new: &Plan) -> Result<()> {
+    let is_new = |vrf| old.snapshot.tenant(vrf).is_none();
+    for vrf in vrfs(&new.snapshot).filter(|&vrf| is_new(vrf)) {
+        writer.add_vrf(vrf)?;
+    }
+    insert(writer, new, &|vrf| vrf != VrfId::PROVIDER && is_new(vrf))?;
+    for vrf in vrfs(&old.snapshot).filter(|&vrf| new.snapshot.tenant(vrf).is_none()) {
+        writer.remove_vrf(vrf)?;
+    }
+    Ok(())
+}
+
+/// The VRFs of tenants.
+fn vrfs(snapshot: &Snapshot) -> impl Iterator<Item = VrfId> {
+    let tenants = snapshot.tenants.iter().zip(0..);
+    tenants.filter_map(|(tenant, index)| tenant.as_ref().map(|_| VrfId::new(index)))
+}
+
+/// The routes of some of the VRFs.
+fn insert(writer: &mut Writer, plan: &Plan, wanted: &dyn Fn(VrfId) -> bool) -> Result<()> {
+    use sekisho_routing::{InterfaceKey, StaticTarget};
+    for route in plan.connected.iter().filter(|route| wanted(route.vrf)) {
         let link = match route.interface.key {
             InterfaceKey::Uplink(id) => Link::Interface(id),
             InterfaceKey::Segment(id) => Link::Segment(id),
         };
         writer.insert(route.vrf, route.prefix, Leaf::Connected(link))?;
     }
-    for route in &plan.local {
+    for route in plan.local.iter().filter(|route| wanted(route.vrf)) {
         writer.insert(route.vrf, host(route.address), Leaf::Local)?;
     }
-    for route in &plan.nat {
+    for route in plan.nat.iter().filter(|route| wanted(route.vrf)) {
         writer.insert(route.vrf, route.prefix, Leaf::Nat)?;
     }
-    for route in &plan.statics {
+    for route in plan.statics.iter().filter(|route| wanted(route.vrf)) {
         let leaf = match route.target {
             StaticTarget::LookupVrf(vrf) => Leaf::LookupVrf(vrf),
             StaticTarget::Discard | StaticTarget::NextHops(_) => Leaf::Discard,

@@ -4,27 +4,28 @@ use std::fmt::Write as _;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddrV4};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Instant;
 
 use anyhow::{Context, Result, bail, ensure};
 use sekisho_dpdk::{
-    Burst, Driver, Eal, Mempool, MempoolOptions, Port, PortHandle, PortOptions, RxQueue, rdtsc,
+    Burst, Driver, Eal, Mempool, MempoolOptions, Port, PortHandle, PortOptions, RxQueue, TxQueue,
+    rdtsc,
 };
 use sekisho_fib::{Capacity, PathListId, Tables, Writer};
 use sekisho_gateway::control::plan::{Plan, Planner, PortFacts};
 use sekisho_gateway::counters::WorkerCounters;
 use sekisho_gateway::drops::DropReason;
 use sekisho_gateway::worker::handover::Handover;
-use sekisho_gateway::worker::link::{ControlEnd, HostEnd, worker_links};
-use sekisho_gateway::worker::{Parts, StageClocks, Worker};
-use sekisho_mgmt::config::{self, Document};
-use sekisho_nat::{Engine, EngineConfig, OutsideOwners, Seed, Steering};
-use sekisho_types::{MacAddr, VrfId, WorkerId};
+use sekisho_gateway::worker::link::{ControlEnd, HostEnd};
+use sekisho_gateway::worker::{StageClocks, Worker};
+use sekisho_mgmt::config::{self, Config, Document};
+use sekisho_nat::{OutsideOwners, Seed, Steering};
+use sekisho_types::{MacAddr, SegmentId, VrfId, WorkerId};
 
 use super::drive::Drive;
 use super::fib;
 use super::flows::{Flows, Mix};
 use super::frames::{Direction, FrameWriter, Segment};
+use super::station::{Common, Station};
 use crate::options::Options;
 
 /// Uplinks with a router each.
@@ -71,7 +72,8 @@ pub(crate) enum Service {
 pub(crate) struct Shape {
     pub(crate) flows: Flows,
     pub(crate) service: Service,
-    /// NAT sessions there is room for.
+    pub(crate) workers: u8,
+    /// NAT sessions there is room for on each worker.
     pub(crate) max_sessions: u32,
     /// Packet buffers.
     pub(crate) buffers: u32,
@@ -87,10 +89,23 @@ impl Shape {
         Self {
             flows: Flows::new(flows, mix),
             service,
+            workers: 1,
             max_sessions: flows + flows / 8 + 1024,
             buffers: BUFFERS,
             seed: rand::random(),
             dual_stack: false,
+        }
+    }
+
+    /// The configuration, checked.
+    pub(crate) fn config(&self) -> Result<Config> {
+        let document = Document {
+            name: "bench.toml".to_owned(),
+            text: configuration(self)?,
+        };
+        match config::parse(vec![document]) {
+            Ok(loaded) => Ok(loaded.config),
+            Err(errors) => bail!("{errors}"),
         }
     }
 }
@@ -106,15 +121,18 @@ static WORLDS: AtomicU32 = AtomicU32::new(0);
 
 /// A gateway with its surroundings.
 pub(crate) struct World {
+    /// The first worker.
     pub(crate) worker: Worker,
     pub(crate) pool: Mempool,
-    /// What the worker sent, by port.
+    /// What it sent, by port.
     pub(crate) sent: Vec<RxQueue>,
     pub(crate) counters: Arc<WorkerCounters>,
+    /// The other workers.
+    pub(crate) peers: Vec<Station>,
+    pub(crate) control: Control,
     pub(crate) writer: Writer,
     _tables: Arc<Tables>,
     pub(crate) plan: Plan,
-    _control: ControlEnd,
     /// The path list of each router alone, then of all.
     pub(crate) lists: Vec<PathListId>,
     pub(crate) frames: FrameWriter,
@@ -123,8 +141,15 @@ pub(crate) struct World {
     pub(crate) shape: Shape,
     /// Outside address and port of each flow.
     pub(crate) outside: Vec<(Ipv4Addr, u16)>,
-    _host: HostEnd,
     _handles: Vec<PortHandle>,
+    _host: HostEnd,
+}
+
+/// Who tells the first worker of configurations.
+pub(crate) struct Control {
+    pub(crate) planner: Planner,
+    pub(crate) config: Config,
+    pub(crate) end: ControlEnd,
 }
 
 impl World {
@@ -137,21 +162,22 @@ impl World {
         let pool = Mempool::new(eal, &options)?;
         let names = std::iter::once("fabric".to_owned())
             .chain((0..UPLINKS).map(|uplink| format!("up{uplink}")));
-        let (mut handles, mut sent, mut tx, mut facts) = (vec![], vec![], vec![], vec![]);
+        let (mut handles, mut facts) = (vec![], vec![]);
+        let queues = || (Vec::new(), Vec::new());
+        let mut ports: Vec<(Vec<RxQueue>, Vec<TxQueue>)> =
+            (0..shape.workers).map(|_| queues()).collect();
         for (index, name) in names.enumerate() {
-            let Port {
-                handle,
-                rx,
-                tx: queues,
-            } = Port::attach(
-                eal,
-                &format!("{name}-{world}"),
-                &PortOptions::new(Driver::Ring),
-                &pool,
-            )?;
+            let options = PortOptions {
+                queues: shape.workers.into(),
+                ..PortOptions::new(Driver::Ring)
+            };
+            let Port { handle, rx, tx } =
+                Port::attach(eal, &format!("{name}-{world}"), &options, &pool)?;
             handles.push(handle);
-            sent.extend(rx);
-            tx.extend(queues);
+            for ((own_rx, own_tx), (rx, tx)) in ports.iter_mut().zip(rx.into_iter().zip(tx)) {
+                own_rx.push(rx);
+                own_tx.push(tx);
+            }
             facts.push(PortFacts {
                 name: name.parse()?,
                 mac: match index.checked_sub(1) {
@@ -162,17 +188,11 @@ impl World {
         }
         let seed = Seed::new(shape.seed);
         let owners = Arc::new(OutsideOwners::new(1 << 17)?);
-        let mut planner = Planner::new(facts, 1, Steering::new(seed, 1), owners);
-        let document = Document {
-            name: "bench.toml".to_owned(),
-            text: configuration(shape)?,
-        };
-        let loaded = match config::parse(vec![document]) {
-            Ok(loaded) => loaded,
-            Err(errors) => bail!("{errors}"),
-        };
-        let plan = planner.plan(&loaded.config, 1)?;
-        let (tables, mut writer) = Tables::new(1, Capacity::default())?;
+        let steering = Steering::new(seed, shape.workers);
+        let mut planner = Planner::new(facts, shape.workers, steering, owners);
+        let config = shape.config()?;
+        let plan = planner.plan(&config, 1)?;
+        let (tables, mut writer) = Tables::new(shape.workers, Capacity::default())?;
         fib::configured(&mut writer, &plan)?;
         fib::vteps(&mut writer, &plan.snapshot, &shape.flows)?;
         fib::endpoints(&mut writer, &plan.snapshot, shape)?;
@@ -191,45 +211,39 @@ impl World {
                 )?;
             }
         }
-        let (end, control, host) = worker_links();
-        let counters = Arc::new(WorkerCounters::default());
-        let id = WorkerId::new(0);
-        let engine = EngineConfig {
-            worker: id,
-            max_sessions: shape.max_sessions,
-            seed,
+        let common = Common {
+            shape,
+            pool: &pool,
+            tables: &tables,
+            plan: &plan,
         };
-        let worker = Worker::new(Parts {
-            id,
-            rx: Vec::new(),
-            tx,
-            pool: pool.clone(),
-            reader: tables.reader(id)?,
-            nat: Engine::new(engine, Arc::clone(&plan.snapshot.nat))?,
-            snapshot: Arc::clone(&plan.snapshot),
-            end,
-            handover: Handover::mesh(1).pop().context("one worker")?,
-            counters: Arc::clone(&counters),
-            seed: u64::from_le_bytes([shape.seed[0]; 8]),
-            epoch: Instant::now(),
-            adaptive_idle: false,
-        });
+        let mut peers = Vec::new();
+        let rings = Handover::mesh(shape.workers);
+        for ((queues, handover), id) in ports.into_iter().zip(rings).zip(0..) {
+            peers.push(Station::new(&common, WorkerId::new(id), queues, handover)?);
+        }
+        let first = peers.remove(0);
         Ok(Self {
-            worker,
+            worker: first.worker,
             pool,
-            sent,
-            counters,
+            sent: first.sent,
+            counters: first.counters,
+            peers,
+            control: Control {
+                planner,
+                config,
+                end: first.control,
+            },
             writer,
             _tables: tables,
             plan,
-            _control: control,
             lists,
             frames: FrameWriter::new(),
             now_ns: 0,
             shape: shape.clone(),
             outside: Vec::new(),
-            _host: host,
             _handles: handles,
+            _host: first.host,
         })
     }
 
@@ -302,9 +316,11 @@ impl World {
         let fed = rdtsc();
         self.worker.feed(&mut burst, port);
         self.worker.end_turn();
+        self.settle();
         let clocks = rdtsc() - fed;
         let mut seen = 0;
-        for queue in &mut self.sent {
+        let peers = self.peers.iter_mut().flat_map(|peer| &mut peer.sent);
+        for queue in self.sent.iter_mut().chain(peers) {
             while queue.receive(&mut burst) > 0 {
                 seen += burst.len();
                 if direction == Direction::Out {
@@ -323,11 +339,35 @@ impl World {
         Ok(clocks)
     }
 
+    /// Lets the workers take what they handed each other until nothing is under way.
+    pub(crate) fn settle(&mut self) {
+        let mut moved = !self.peers.is_empty();
+        while moved {
+            moved = false;
+            let peers = self.peers.iter_mut().map(|peer| &mut peer.worker);
+            for worker in peers.chain([&mut self.worker]) {
+                worker.begin_turn(self.now_ns);
+                moved |= worker.take_over() > 0;
+                worker.end_turn();
+            }
+        }
+    }
+
+    /// The worker that has the session of a flow.
+    pub(crate) fn owner(&self, number: u32) -> WorkerId {
+        let host = self.shape.flows.host(number % self.shape.flows.hosts);
+        let snapshot = &self.plan.snapshot;
+        let segment = snapshot.segment(SegmentId::new(host.tenant as u16));
+        let vrf = segment.map_or(VrfId::PROVIDER, |segment| segment.vrf);
+        snapshot.nat.inside_owner(vrf, host.address)
+    }
+
     /// What was dropped, by reason.
     pub(crate) fn drops(&self) -> String {
         let mut text = String::new();
         for &reason in DropReason::ALL {
-            let count = self.counters.drops(reason);
+            let peers = self.peers.iter().map(|peer| peer.counters.drops(reason));
+            let count = self.counters.drops(reason) + peers.sum::<u64>();
             if count > 0 {
                 let _ = write!(text, "{} {count} ", reason.label());
             }

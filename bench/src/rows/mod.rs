@@ -1,5 +1,6 @@
 //! The rows: one file each.
 
+mod commit;
 mod drop;
 mod fib;
 mod floor;
@@ -11,6 +12,7 @@ mod new_sessions;
 mod routed;
 mod tenants;
 mod translate;
+mod two_workers;
 
 use anyhow::Result;
 
@@ -42,6 +44,8 @@ pub(crate) const ROWS: &[Row] = &[
     row("new-sessions", new_sessions::run),
     row("miss-drop", drop::run),
     row("many-tenants", tenants::run),
+    row("two-workers", two_workers::run),
+    row("commit", commit::run),
     row("fib-lookup", fib::lookup),
     row("fib-update", fib::update),
     row("nat-engine", nat_engine::run),

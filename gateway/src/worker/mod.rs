@@ -259,8 +259,8 @@ impl Worker {
         }
     }
 
-    /// Packets other workers handed over, before any new ones.
-    fn take_over(&mut self) -> usize {
+    /// Packets other workers handed over, before any new ones; answers how many there were.
+    pub fn take_over(&mut self) -> usize {
         for taken in 0..RING_BURST {
             let Some(packet) = self.handover.receive() else {
                 return taken;
