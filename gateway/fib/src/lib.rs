@@ -5,7 +5,9 @@
 //! ```
 //!
 //! A worker does the same for a burst: [`Reader::lookup_batch_mixed`] into [`PackedLeaf`]s,
-//! [`Reader::select_batch`], then [`Reader::rewrite`] of each way, one cache line.
+//! [`Reader::select_batch`], then [`Reader::rewrite`] of each way, one cache line. Where it asks for
+//! a neighbour or endpoint, [`Reader::host_batch`] is a third of that: a table by exact address, of
+//! what the tree shows.
 //!
 //! One [`Writer`] (the control thread) changes the [`Tables`] that one [`Reader`] per worker reads.
 //! Readers take no lock, allocate nothing and never wait: everything they follow is an index stored
@@ -28,6 +30,7 @@
 //!   need more blocks than it holds.
 //! - Counting bits is what a lookup consists of: build for a CPU that has an instruction for it
 //!   (`-C target-cpu=x86-64-v3`), or a lookup takes some ten clocks more.
+//! - Hosts in IPv6 have no table beside the tree.
 //! - A path list has no precomputed backup: the members that remain are the backup.
 //! - A tunnel adjacency names its remote VTEP; the path to it is looked up in the provider VRF.
 

@@ -314,8 +314,10 @@ fn batches_of_many_vrfs_say_what_single_lookups_say() {
         writer.insert(vrf, prefix(route), leaf).unwrap();
     }
     let (mut vrfs, mut addresses) = (Vec::new(), Vec::new());
-    for number in 0..200_u32 {
-        vrfs.push(VrfId::new((number % 4) as u16));
+    for number in 0..400_u32 {
+        // VRFs that alternate, then long runs of each, which begin in the middle of a batch.
+        let turn = if number < 200 { number } else { number / 25 };
+        vrfs.push(VrfId::new((turn % 4) as u16));
         addresses.push(Ipv4Addr::from(
             0x0a01_0200 + number % 7 + (number & 0x10 << 4),
         ));
@@ -324,7 +326,7 @@ fn batches_of_many_vrfs_say_what_single_lookups_say() {
     let mut leaves = vec![Leaf::None; addresses.len()];
     reader.lookup_batch_mixed(&vrfs, &addresses, &mut packed);
     reader.lookup_batch_mixed(&vrfs, &addresses, &mut leaves);
-    let hashes: Vec<u32> = (0..200).map(|n| n * 7919).collect();
+    let hashes: Vec<u32> = (0..400).map(|n| n * 7919).collect();
     let mut chosen = vec![None; addresses.len()];
     reader.select_batch(&packed, &hashes, &mut chosen);
     for at in 0..addresses.len() {

@@ -1,12 +1,16 @@
-//! `fib-lookup`: clocks of a longest-prefix match, in batches, at random addresses of the routes.
+//! `fib-lookup`: clocks of a longest-prefix match, in batches, at random addresses of the routes, and
+//! of the table of hosts beside it.
 
 use std::hint::black_box;
+use std::net::Ipv4Addr;
 
 use anyhow::Result;
 use rand::Rng;
 use sekisho_dpdk::rdtsc;
-use sekisho_fib::{Address, AdjacencyId, Leaf, PackedLeaf, Tables, Writer};
-use sekisho_types::{Prefix, VrfId, WorkerId};
+use sekisho_fib::{
+    Address, Adjacency, AdjacencyId, Capacity, Leaf, Link, PackedLeaf, Tables, Writer,
+};
+use sekisho_types::{Prefix, SegmentId, VrfId, WorkerId};
 
 use super::routes::{self, Spread};
 use super::{BATCH, LEAVES, capacity, next_hops, others, pin};
@@ -18,8 +22,12 @@ pub(super) const ROW: &str = "fib-lookup";
 const ADDRESSES: usize = 1 << 20;
 /// Addresses between two looks at the clock.
 const STRETCH: usize = 128 * BATCH;
-/// Routes of each tenant.
+/// Routes, or hosts, of each tenant.
 const TENANT_ROUTES: usize = 10;
+/// Where the hosts of every tenant are.
+const HOSTS: Ipv4Addr = Ipv4Addr::new(10, 1, 0, 0);
+/// How often a stretch of hosts is looked up in one repetition.
+const PASSES: usize = 32;
 
 /// Measures lookups in tables of different sizes.
 pub(crate) fn run(options: &Options, report: &mut Report) -> Result<()> {
@@ -60,6 +68,7 @@ pub(crate) fn run(options: &Options, report: &mut Report) -> Result<()> {
     }
     for &count in tenants {
         of_tenants(options, report, count)?;
+        of_hosts(options, report, count)?;
     }
     Ok(())
 }
@@ -151,6 +160,72 @@ fn of_tenants(options: &Options, report: &mut Report, count: usize) -> Result<()
         ("routes", TENANT_ROUTES.into()),
     ];
     report.ours(ROW, &params, Metric::PipelineClocksPerPacket, &samples);
+    Ok(())
+}
+
+/// Tenants with a segment, its hosts and a default route: hosts by the table beside the tree and by
+/// the tree, and addresses beyond by the tree. Few addresses, which stay in the cache.
+fn of_hosts(options: &Options, report: &mut Report, count: usize) -> Result<()> {
+    let capacity = Capacity {
+        adjacencies: u32::try_from(count * TENANT_ROUTES)?.max(LEAVES as u32),
+        ..capacity()
+    };
+    let (tables, mut writer) = Tables::new(1, capacity)?;
+    let segment = Link::Segment(SegmentId::new(0));
+    let mut places = Vec::new();
+    for tenant in 1..=count {
+        let vrf = VrfId::new(u16::try_from(tenant)?);
+        writer.add_vrf(vrf)?;
+        writer.insert(
+            vrf,
+            Prefix::truncated(HOSTS.into(), 0),
+            Leaf::LookupVrf(VrfId::PROVIDER),
+        )?;
+        let subnet = Prefix::truncated(HOSTS.into(), 16);
+        writer.insert(vrf, subnet, Leaf::Connected(segment))?;
+        for host in 2..2 + TENANT_ROUTES as u32 {
+            let address = Ipv4Addr::from(HOSTS.to_bits() + host);
+            let id = writer.create_adjacency(&Adjacency::Glean { link: segment })?;
+            writer.set_host(vrf, address.into(), id)?;
+            places.push((vrf, address));
+        }
+    }
+    let mut random = routes::random(8);
+    let (vrfs, addresses): (Vec<_>, Vec<_>) = (0..STRETCH)
+        .map(|_| places[random.random_range(0..places.len())])
+        .unzip();
+    let beyond: Vec<_> = (0..STRETCH)
+        .map(|_| Ipv4Addr::from(random.random::<u32>() | 1 << 31))
+        .collect();
+    let reader = tables.reader(WorkerId::new(0))?;
+    let mut ways = [None; BATCH];
+    let by_table = measure(options, &addresses.repeat(PASSES), |addresses, _, first| {
+        let first = first % STRETCH;
+        reader.host_batch(&vrfs[first..first + addresses.len()], addresses, &mut ways);
+        black_box(&ways);
+    });
+    let by_tree = |addresses: &[Ipv4Addr]| {
+        measure(
+            options,
+            &addresses.repeat(PASSES),
+            |addresses, leaves, first| {
+                let first = first % STRETCH;
+                reader.lookup_batch_mixed(&vrfs[first..first + addresses.len()], addresses, leaves);
+            },
+        )
+    };
+    for (mix, samples) in [
+        ("hosts, by their table", by_table),
+        ("hosts, by the tree", by_tree(&addresses)),
+        ("the default route", by_tree(&beyond)),
+    ] {
+        let params = [
+            ("family", "IPv4".into()),
+            ("mix", mix.into()),
+            ("tenants", count.into()),
+        ];
+        report.ours(ROW, &params, Metric::PipelineClocksPerPacket, &samples);
+    }
     Ok(())
 }
 
