@@ -83,7 +83,7 @@ impl Worker {
         let offered = std::mem::take(&mut lanes.six.plain);
         let uplink = self.snapshot.uplink_of_port(port);
         let uplink = uplink.and_then(|id| self.snapshot.uplink(id));
-        if !uplink.is_some_and(|uplink| uplink.ipv6.is_some()) {
+        if uplink.is_none_or(|uplink| uplink.ipv6.is_none()) {
             return;
         }
         for index in offered {
