@@ -9,6 +9,7 @@
 //! | stage | file | what |
 //! |---|---|---|
 //! | classify | `classify.rs` | frame, tunnel and headers, once; keys of tenants' flows on their way |
+//! | steer | `steer.rs` | what another worker has the sessions of, if there are others |
 //! | outward | `outward.rs` | what came out of tunnels: endpoint check, tables, session, rewrite |
 //! | inward | `inward.rs` | what came from uplinks: tables, session, endpoint, rewrite |
 //! | encapsulate | `encapsulate.rs` | outer headers of what goes into a tunnel |
@@ -19,6 +20,7 @@ mod encapsulate;
 mod inward;
 mod outward;
 mod stages;
+mod steer;
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 
@@ -29,10 +31,12 @@ use sekisho_nat::{FlowKey, Probe, Refusal, TcpSegment};
 use sekisho_packet::Regular;
 use sekisho_packet::build::IcmpError;
 use sekisho_packet::regular::{self, Side, Translation};
-use sekisho_types::{InterfaceId, IpProtocol, SegmentId, VrfId};
+use sekisho_types::{InterfaceId, IpProtocol, SegmentId, VrfId, WorkerId};
 
 pub use self::stages::{Stage, StageClocks};
+use self::steer::give;
 use super::Worker;
+use super::handover::Arrival;
 use super::output::Output;
 use super::packet::{Origin, Packet};
 use crate::counters::WorkerCounters;
@@ -119,6 +123,8 @@ enum Exit {
     Port(u16),
     /// Nowhere: there is no session for it.
     Refused(Refusal),
+    /// To the worker that has its session.
+    HandOver(WorkerId),
 }
 
 impl Lanes {
@@ -262,15 +268,17 @@ impl Worker {
     fn emit(&mut self, lanes: &Lanes, burst: &mut Burst, port: u16) {
         let (mut packets, mut octets) = (0, 0);
         let (output, counters) = (&mut self.output, &self.counters);
+        let (handover, hops) = (&mut self.handover, self.hops);
         let mut special = Burst::new();
         let mut refused = ArrayVec::<(Mbuf, u8), LANES>::new();
+        let mut lost = ArrayVec::<u8, LANES>::new();
         for (index, mbuf) in burst.drain().enumerate() {
             let lane = &lanes.packets[index % LANES];
             match lanes.exits[index % LANES] {
-                Exit::Port(port) => {
+                Exit::Port(egress) => {
                     packets += 1;
                     octets += u64::from(lane.received);
-                    queue(output, port, mbuf, counters);
+                    queue(output, egress, mbuf, counters);
                 }
                 // There is room for the whole burst, here and below.
                 Exit::Special => drop(special.push(mbuf)),
@@ -279,7 +287,18 @@ impl Worker {
                     octets += u64::from(lane.received);
                     let _ = refused.try_push((mbuf, index as u8));
                 }
+                Exit::HandOver(owner) => {
+                    let came = Arrival { port, hops };
+                    if !give(handover, counters, owner, mbuf, came) {
+                        packets += 1;
+                        octets += u64::from(lane.received);
+                        let _ = lost.try_push(index as u8);
+                    }
+                }
             }
+        }
+        for index in lost {
+            self.count_left(&lanes.packets[usize::from(index) % LANES]);
         }
         *burst = special;
         for (mbuf, index) in refused {
