@@ -1,5 +1,7 @@
 //! A gateway in memory: the real worker, real tables and policy, ports that are rings.
 
+#[cfg(test)]
+mod crews;
 mod drive;
 mod fib;
 mod flows;
@@ -22,7 +24,7 @@ pub(crate) use pair::{Alternated, Load, alternate, beside};
 pub(crate) use source::Source;
 pub(crate) use world::{Control, Service, Shape, World, floating};
 
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use anyhow::{Context, Result, anyhow};
 use sekisho_dpdk::{Eal, EalOptions, Lcore, allowed_cpus};
@@ -58,6 +60,9 @@ pub(crate) fn on_worker<T: Send + 'static>(
     cpu: u16,
     work: impl FnOnce(&Eal) -> Result<T> + Send + 'static,
 ) -> Result<T> {
+    // An lcore runs one thing at a time.
+    static ALONE: Mutex<()> = Mutex::new(());
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let eal = eal(cpu)?;
     let lcore = *eal.workers().first().context("EAL has no worker")?;
     eal.launch(lcore, move || work(eal))?

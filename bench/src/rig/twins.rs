@@ -7,7 +7,7 @@ use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
 use sekisho_dpdk::Burst;
-use sekisho_gateway::counters::Counter;
+use sekisho_gateway::counters::{Counter, TrafficCounters};
 use sekisho_gateway::drops::DropReason;
 use sekisho_packet::checksum::checksum;
 use sekisho_packet::{Ipv4, Sum};
@@ -74,7 +74,7 @@ fn run(world: &mut World, frames: &[Vec<u8>], port: u16, now: u64) -> Vec<Left> 
 
 /// Forgets which address of the pool and which port a packet got, and puts whether the checksums are
 /// right in their places.
-fn forget_source(frame: &mut [u8]) {
+pub(super) fn forget_source(frame: &mut [u8]) {
     let Ok(ip) = Ipv4::new(&frame[14..]) else {
         return;
     };
@@ -120,7 +120,7 @@ fn right(world: &World, random: &mut StdRng, outward: bool) -> Vec<u8> {
     room[..length].to_vec()
 }
 
-fn mend(frame: &mut [u8], at: usize) {
+pub(super) fn mend(frame: &mut [u8], at: usize) {
     if let Some(header) = frame.get_mut(at..at + 20) {
         header[10..12].fill(0);
         let sum = checksum(header);
@@ -129,7 +129,7 @@ fn mend(frame: &mut [u8], at: usize) {
 }
 
 /// Does something to a frame that a gateway must notice, or must not mind.
-fn change(frame: &mut Vec<u8>, random: &mut StdRng, outward: bool) {
+pub(super) fn change(frame: &mut Vec<u8>, random: &mut StdRng, outward: bool) {
     let inner = if outward { 64 } else { 14 };
     match random.random_range(0..12) {
         0 => {
@@ -263,8 +263,8 @@ fn compare(mix: Mix, service: Service, make: Maker) {
     );
 }
 
-/// What every uplink and segment counted.
-fn traffic(world: &World) -> Vec<[u64; 4]> {
+/// What every uplink and segment counted, all workers together.
+pub(super) fn traffic(world: &World) -> Vec<[u64; 4]> {
     let snapshot = &world.plan.snapshot;
     let uplinks = snapshot
         .uplinks
@@ -275,14 +275,15 @@ fn traffic(world: &World) -> Vec<[u64; 4]> {
     let traffic = uplinks.chain(segments.map(|segment| &segment.traffic));
     traffic
         .map(|traffic| {
-            let own = &traffic[0];
+            let sum = |of: fn(&TrafficCounters) -> &Counter| -> u64 {
+                traffic.iter().map(|own| of(own).get()).sum()
+            };
             [
-                &own.rx_packets,
-                &own.rx_bytes,
-                &own.tx_packets,
-                &own.tx_bytes,
+                sum(|own| &own.rx_packets),
+                sum(|own| &own.rx_bytes),
+                sum(|own| &own.tx_packets),
+                sum(|own| &own.tx_bytes),
             ]
-            .map(Counter::get)
         })
         .collect()
 }

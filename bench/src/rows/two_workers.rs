@@ -127,8 +127,8 @@ fn at_once(
             let mut sources = sources(&world, workers, direction);
             let start = Arc::new(Barrier::new(workers.into()));
             let mut other = None;
-            if let (Some(mut peer), Some(mut source)) =
-                (world.peers.pop(), sources.pop().filter(|_| workers > 1))
+            if let Some(mut peer) = world.peers.pop()
+                && let Some(mut source) = sources.pop()
             {
                 let start = Arc::clone(&start);
                 other = Some(eal.launch(lcore, move || {

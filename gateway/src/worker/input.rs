@@ -54,10 +54,11 @@ impl Worker {
     }
 
     fn uplink_ipv4(&mut self, mbuf: Mbuf, interface: InterfaceId) {
-        let packet = match Packet::new(mbuf, Origin::Uplink(interface), VrfId::PROVIDER) {
+        let mut packet = match Packet::new(mbuf, Origin::Uplink(interface), VrfId::PROVIDER) {
             Ok(packet) => packet,
             Err((mbuf, reason)) => return self.drop(mbuf, reason),
         };
+        packet.hops = self.hops;
         if let Some(uplink) = self.snapshot.uplink(interface) {
             uplink.traffic[self.id.index()].received(packet.mbuf.data().len());
         }
@@ -158,6 +159,7 @@ impl Worker {
             Ok(packet) => packet,
             Err((mbuf, reason)) => return self.drop(mbuf, reason),
         };
+        packet.hops = self.hops;
         if let Err(reason) = check_addresses(&packet) {
             return self.drop(packet.mbuf, reason);
         }

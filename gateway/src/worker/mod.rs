@@ -58,6 +58,9 @@ pub use self::forward::TUNNEL_OVERHEAD;
 
 /// Most packets taken from one ring in one turn.
 const RING_BURST: usize = 64;
+/// Frames of other workers after which no further burst of them is taken in one turn: as many as a
+/// ring holds.
+const MOST_FRAMES: usize = 1024;
 /// VRF ids there can be.
 const MAX_VRFS: usize = 1 << 16;
 
@@ -114,6 +117,8 @@ pub struct Worker {
     policer: Policer,
     error_limiter: ErrorLimiter,
     idle: Idle,
+    /// How often what is under way changed workers as a frame.
+    hops: u8,
     /// The burst under way; taken out while it is.
     lanes: Option<Box<fast::Lanes>>,
 }
@@ -143,6 +148,7 @@ impl Worker {
             policer: Policer::new(&Limits::DEFAULT),
             error_limiter: ErrorLimiter::new(MAX_VRFS, ErrorLimiter::DEFAULT_RATE),
             idle: Idle::new(parts.adaptive_idle),
+            hops: 0,
             lanes: Some(fast::Lanes::new()),
         }
     }
@@ -199,6 +205,11 @@ impl Worker {
     /// queues until [`Self::flush`].
     pub fn feed(&mut self, burst: &mut Burst, port: u16) {
         self.counters.received.add(burst.len() as u64);
+        self.run_frames(burst, port);
+    }
+
+    /// Runs frames of one port, and empties the burst.
+    fn run_frames(&mut self, burst: &mut Burst, port: u16) {
         for mbuf in burst.iter() {
             mbuf.prefetch_data();
             mbuf.prefetch_at(64);
@@ -261,14 +272,38 @@ impl Worker {
 
     /// Packets other workers handed over, before any new ones; answers how many there were.
     pub fn take_over(&mut self) -> usize {
-        for taken in 0..RING_BURST {
-            let Some(packet) = self.handover.receive() else {
-                return taken;
-            };
+        if self.handover.is_alone() {
+            return 0;
+        }
+        let mut taken = 0;
+        while taken < RING_BURST
+            && let Some(packet) = self.handover.receive()
+        {
+            taken += 1;
             self.counters.taken_over.add(1);
             self.route(packet);
         }
-        RING_BURST
+        taken + self.take_over_frames()
+    }
+
+    /// Frames others handed over, run as bursts.
+    fn take_over_frames(&mut self) -> usize {
+        let mut burst = Burst::new();
+        let mut taken = 0;
+        while taken < MOST_FRAMES
+            && let Some(came) = self.handover.receive_frames(&mut burst)
+        {
+            taken += burst.len();
+            self.counters.taken_over.add(burst.len() as u64);
+            // Another core wrote them last.
+            for mbuf in burst.iter() {
+                mbuf.prefetch_header();
+            }
+            self.hops = came.hops;
+            self.run_frames(&mut burst, came.port);
+        }
+        self.hops = 0;
+        taken
     }
 
     /// Runs a packet from its VRF to its verdict.

@@ -58,6 +58,9 @@ impl Worker {
         lanes.clocks.end(Stage::Frames);
         if !tunnels.is_empty() {
             port.open_tunnels(lanes, burst, &tunnels);
+            if !self.handover.is_alone() {
+                self.steer_outward(lanes);
+            }
             lanes.clocks.end(Stage::Tunnels);
         }
         for &index in &lanes.outward {

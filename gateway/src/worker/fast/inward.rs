@@ -117,6 +117,9 @@ impl Worker {
             } else {
                 let outside = Ipv4Addr::from_bits(ip.dst);
                 let Some((vrf, inside)) = self.snapshot.nat.floating_in(outside) else {
+                    if !self.handover.is_alone() {
+                        lanes.exits[at] = self.steer_inward(lane);
+                    }
                     continue;
                 };
                 lanes.changes[at] = Change::stateless(Side::Destination, ip, inside.to_bits());

@@ -9,6 +9,7 @@
 //! | stage | file | what |
 //! |---|---|---|
 //! | classify | `classify.rs` | frame, tunnel and headers, once; keys of tenants' flows on their way |
+//! | steer | `steer.rs` | what another worker has the sessions of, if there are others |
 //! | outward | `outward.rs` | what came out of tunnels: endpoint check, tables, session, rewrite |
 //! | inward | `inward.rs` | what came from uplinks: tables, session, endpoint, rewrite |
 //! | six | `six.rs` | what carries IPv6, either way: headers, endpoint check, tables |
@@ -21,6 +22,7 @@ mod inward;
 mod outward;
 mod six;
 mod stages;
+mod steer;
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 
@@ -32,11 +34,13 @@ use sekisho_packet::Regular;
 use sekisho_packet::build::IcmpError;
 use sekisho_packet::regular::{self, Side, Translation};
 use sekisho_packet::regular6;
-use sekisho_types::{InterfaceId, IpProtocol, SegmentId, VrfId};
+use sekisho_types::{InterfaceId, IpProtocol, SegmentId, VrfId, WorkerId};
 
 use self::six::Six;
 pub use self::stages::{Stage, StageClocks};
+use self::steer::give;
 use super::Worker;
+use super::handover::Arrival;
 use super::output::Output;
 use super::packet::{Origin, Packet};
 use crate::counters::WorkerCounters;
@@ -133,6 +137,8 @@ enum Exit {
     Port(u16),
     /// Nowhere: there is no session for it.
     Refused(Refusal),
+    /// To the worker that has its session.
+    HandOver(WorkerId),
 }
 
 impl Lanes {
@@ -284,15 +290,17 @@ impl Worker {
     fn emit(&mut self, lanes: &Lanes, burst: &mut Burst, port: u16) {
         let (mut packets, mut octets) = (0, 0);
         let (output, counters) = (&mut self.output, &self.counters);
+        let (handover, hops) = (&mut self.handover, self.hops);
         let mut special = Burst::new();
         let mut refused = ArrayVec::<(Mbuf, u8), LANES>::new();
+        let mut lost = ArrayVec::<u8, LANES>::new();
         for (index, mbuf) in burst.drain().enumerate() {
             let lane = &lanes.packets[index % LANES];
             match lanes.exits[index % LANES] {
-                Exit::Port(port) => {
+                Exit::Port(egress) => {
                     packets += 1;
                     octets += u64::from(lane.received);
-                    queue(output, port, mbuf, counters);
+                    queue(output, egress, mbuf, counters);
                 }
                 // There is room for the whole burst, here and below.
                 Exit::Special => drop(special.push(mbuf)),
@@ -301,7 +309,18 @@ impl Worker {
                     octets += u64::from(lane.received);
                     let _ = refused.try_push((mbuf, index as u8));
                 }
+                Exit::HandOver(owner) => {
+                    let came = Arrival { port, hops };
+                    if !give(handover, counters, owner, mbuf, came) {
+                        packets += 1;
+                        octets += u64::from(lane.received);
+                        let _ = lost.try_push(index as u8);
+                    }
+                }
             }
+        }
+        for index in lost {
+            self.count_left(&lanes.packets[usize::from(index) % LANES]);
         }
         *burst = special;
         for (mbuf, index) in refused {
