@@ -8,9 +8,9 @@ use std::sync::Arc;
 use sekisho_types::{IpProtocol, VrfId};
 
 use super::{
-    DYNAMIC_PORTS, Forward, GATEWAY_PORTS, Generation, OutsideAddress, OutsideUse, Policy,
-    PolicyError, PolicyInput, PortForward, Shared, SharedSet, SnatTarget, Target, Timers, VrfInput,
-    address_key, block_key, forward_back_key, forward_key, host_key,
+    DYNAMIC_PORTS, Filtering, Forward, GATEWAY_PORTS, Generation, OutsideAddress, OutsideUse,
+    Policy, PolicyError, PolicyInput, PortForward, Shared, SharedSet, SnatRule, SnatTarget, Target,
+    Timers, VrfInput, address_key, block_key, forward_back_key, forward_key, host_key,
 };
 use crate::key::Transport;
 use crate::owners::OutsideOwners;
@@ -56,7 +56,9 @@ pub(super) fn build(
         (address_key(address), OutsideAddress { used_for, shared })
     };
     let key = steering.key();
+    let open = |rule: &SnatRule| rule.filtering == Filtering::EndpointIndependent;
     Ok(Policy {
+        has_open_rules: input.vrfs.iter().flat_map(|vrf| &vrf.snat).any(open),
         generation,
         steering,
         owners: Arc::clone(owners),

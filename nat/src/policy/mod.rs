@@ -152,6 +152,9 @@ pub struct Policy {
     timeouts: [u32; Transport::COUNT + 1],
     /// By VRF number.
     vrfs: Vec<Option<Vec<SnatRule>>>,
+    /// Whether a rule lets everybody in: found out when it is built, for a worker that takes it over
+    /// has no time to walk through all rules.
+    has_open_rules: bool,
     /// By target; sorted.
     shared: Vec<(u32, SharedSet)>,
     outside: FlatMap<OutsideAddress>,
@@ -327,9 +330,8 @@ impl Policy {
     }
 
     /// Whether a rule lets everybody in.
-    pub(crate) fn has_open_rules(&self) -> bool {
-        let mut rules = self.vrfs.iter().flatten().flatten();
-        rules.any(|rule| rule.filtering == Filtering::EndpointIndependent)
+    pub(crate) const fn has_open_rules(&self) -> bool {
+        self.has_open_rules
     }
 
     fn shared_set(&self, target: Target) -> Option<&SharedSet> {
