@@ -335,7 +335,7 @@ fn timeouts(timers: &Timers) -> [u32; Transport::COUNT + 1] {
     .map(|timer| timer.as_millis().min(i32::MAX as u128) as u32)
 }
 
-fn rules(input: &PolicyInput) -> Vec<Option<Vec<super::SnatRule>>> {
+fn rules(input: &PolicyInput) -> Vec<Option<Vec<SnatRule>>> {
     let last = input.vrfs.iter().map(|vrf| vrf.id.index()).max();
     let mut rules = vec![None; last.map_or(0, |last| last + 1)];
     for vrf in &input.vrfs {
