@@ -10,6 +10,7 @@
 
 #![forbid(unsafe_code)]
 
+mod alone;
 mod borrowed;
 mod cleanup;
 mod comparators;
@@ -49,6 +50,9 @@ fn run(options: &Options) -> Result<()> {
     if let (Some(capture), Some(interface)) = (&options.send, &options.into) {
         return socket_sender::run(capture, interface);
     }
+    if let Some(file) = &options.alone {
+        return alone::measure(options, file);
+    }
     let selected = selection::selected(options)?;
     if options.list {
         selected.iter().for_each(|row| println!("{row}"));
@@ -72,6 +76,7 @@ fn run(options: &Options) -> Result<()> {
 }
 
 fn measure(selected: &[Selected], options: &Options, report: &mut Report) -> Result<()> {
+    let names: Vec<&str> = selected.iter().map(|selected| selected.name).collect();
     for Selected {
         name,
         row,
@@ -79,8 +84,8 @@ fn measure(selected: &[Selected], options: &Options, report: &mut Report) -> Res
     } in selected
     {
         println!("{name}");
-        if let Some(row) = row {
-            (row.run)(options, report).with_context(|| format!("row {name}"))?;
+        if row.is_some() && !rows::is_included(name, &names) {
+            alone::run(name, options, report).with_context(|| format!("row {name}"))?;
         }
         for comparator in comparators.iter().filter(|_| options.compare) {
             // A comparator is a guest: that one does not work here must not cost our figures.

@@ -1,6 +1,7 @@
 //! What the command line says.
 
-use std::path::PathBuf;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
 
 use clap::Parser;
 
@@ -46,6 +47,9 @@ pub(crate) struct Options {
     /// The CPU to measure on
     #[arg(long, default_value_t = 1)]
     pub(crate) cpu: u16,
+    /// Measure one row of ours, print nothing else, and write the results to this file
+    #[arg(long, hide = true, value_name = "FILE")]
+    pub(crate) alone: Option<PathBuf>,
     /// Send this capture into an interface instead of measuring
     #[arg(long, hide = true, value_name = "FILE", requires = "into")]
     pub(crate) send: Option<PathBuf>,
@@ -73,6 +77,22 @@ impl Options {
             None if self.quick => quick.to_vec(),
             None => full.to_vec(),
         }
+    }
+
+    /// What a process that measures one row alone is told.
+    pub(crate) fn of_row(&self, name: &str, file: &Path) -> Vec<OsString> {
+        let mut arguments: Vec<OsString> = vec![name.into(), "--alone".into(), file.into()];
+        arguments.extend(["--burst".into(), self.burst.to_string().into()]);
+        arguments.extend(["--cpu".into(), self.cpu.to_string().into()]);
+        if let Some(sessions) = self.sessions {
+            arguments.extend(["--sessions".into(), sessions.to_string().into()]);
+        }
+        if let Some(mix) = self.mix {
+            arguments.extend(["--mix".into(), mix.as_str().into()]);
+        }
+        arguments.extend(self.quick.then(|| "--quick".into()));
+        arguments.extend(self.sequential.then(|| "--sequential".into()));
+        arguments
     }
 
     /// How often each figure is measured: the median of these is reported.

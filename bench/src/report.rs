@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::machine::Machine;
@@ -14,7 +14,7 @@ use crate::plot;
 use crate::table;
 
 /// One figure, as it stands in the JSON.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Measurement {
     /// The row.
     pub(crate) bench: String,
@@ -36,7 +36,7 @@ pub(crate) struct Measurement {
 }
 
 /// What is measured.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Metric {
     /// TSC clocks from parsing to the transmit queue.
@@ -130,6 +130,20 @@ impl Report {
         self.measurements.push(measurement);
     }
 
+    /// Writes all figures as JSON.
+    pub(crate) fn write_json(&self, file: &Path) -> Result<()> {
+        write(file, &serde_json::to_string_pretty(&self.measurements)?)
+    }
+
+    /// Adds what another process wrote by [`Self::write_json`].
+    pub(crate) fn read_json(&mut self, file: &Path) -> Result<()> {
+        let text =
+            fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+        let mut measurements: Vec<Measurement> = serde_json::from_str(&text)?;
+        self.measurements.append(&mut measurements);
+        Ok(())
+    }
+
     /// Prints the table, draws the plots, and writes what was asked for.
     pub(crate) fn finish(&self, options: &Options, machine: &Machine) -> Result<()> {
         if self.measurements.is_empty() {
@@ -137,7 +151,7 @@ impl Report {
         }
         print!("\n{}", table::text(&self.measurements));
         if let Some(file) = &options.json {
-            write(file, &serde_json::to_string_pretty(&self.measurements)?)?;
+            self.write_json(file)?;
         }
         if let Some(file) = &options.markdown {
             let table = table::markdown(&self.measurements);

@@ -28,6 +28,11 @@ pub(crate) struct Row {
     pub(crate) run: fn(&Options, &mut Report) -> Result<()>,
 }
 
+/// Whether a row's figures come with those of another that is measured too.
+pub(crate) fn is_included(name: &str, selected: &[&str]) -> bool {
+    name == translate::BACK && selected.contains(&translate::OUT)
+}
+
 const fn row(name: &'static str, run: fn(&Options, &mut Report) -> Result<()>) -> Row {
     Row { name, run }
 }

@@ -76,10 +76,11 @@ fn measure(eal: &Eal, live: u32, life: Life, repetitions: usize) -> Result<(Vec<
         all_tcp: life == Life::Connection,
         ..shape.flows
     };
-    shape.max_sessions = if life == Life::Grow {
-        count
-    } else {
-        live + live / 4 + NEW
+    shape.max_sessions = match life {
+        Life::Grow => count,
+        Life::Expire => live + live / 4 + NEW,
+        // Those alive at the start are established, and stay.
+        Life::Connection => 2 * live + live / 2 + NEW,
     };
     let mut world = World::new(eal, &shape)?;
     // In the steady state as many come as go: the clock goes on so that those of a time-out ago are
