@@ -50,6 +50,11 @@ fn run(options: &Options) -> Result<()> {
     if let (Some(capture), Some(interface)) = (&options.send, &options.into) {
         return socket_sender::run(capture, interface);
     }
+    if let Some(file) = &options.plots_of {
+        let mut report = Report::default();
+        report.read_json(file)?;
+        return report.draw(options);
+    }
     if let Some(file) = &options.alone {
         return alone::measure(options, file);
     }

@@ -26,6 +26,9 @@ pub(crate) struct Options {
     /// Where the plots are drawn
     #[arg(long, value_name = "FOLDER", default_value = "bench/out")]
     pub(crate) plots: PathBuf,
+    /// Measure nothing: draw the plots of results that `--json` wrote
+    #[arg(long, value_name = "FILE")]
+    pub(crate) plots_of: Option<PathBuf>,
     /// Smaller tables and fewer repetitions: to see that it works, not to quote
     #[arg(long)]
     pub(crate) quick: bool,

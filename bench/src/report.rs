@@ -157,6 +157,11 @@ impl Report {
             let table = table::markdown(&self.measurements);
             write(file, &format!("{}\n{table}", machine.markdown()))?;
         }
+        self.draw(options)
+    }
+
+    /// Draws the plots.
+    pub(crate) fn draw(&self, options: &Options) -> Result<()> {
         for file in plot::draw_all(&options.plots, &self.measurements)? {
             println!("plot: {}", file.display());
         }
