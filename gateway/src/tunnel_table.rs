@@ -4,10 +4,14 @@
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
+use sekisho_mem::prefetch_read;
 use sekisho_types::{Ipv4Prefix, Ipv6Prefix, MacAddr, SegmentId, VrfId};
 
 use crate::counters::TrafficCounters;
 use crate::snapshot::Segment;
+
+/// Segments whose lines, and those of their places, fill half of a first-level cache.
+const LARGE: usize = 256;
 
 /// What the tenant of a segment asks of NAT, so that packets need not ask the policy.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -119,6 +123,28 @@ impl TunnelTable {
         let vtep = self.vteps.get(vtep)?;
         let word = self.members.get(segment.row as usize + vtep / 64)?;
         (word >> (vtep % 64) & 1 == 1).then_some((place as u16, segment))
+    }
+
+    /// Whether there are so many segments that their lines are not close by themselves.
+    #[inline(always)]
+    pub const fn is_large(&self) -> bool {
+        self.segments.len() > LARGE
+    }
+
+    /// Brings the place of a VNI close.
+    #[inline(always)]
+    pub fn prefetch_vni(&self, vni: u32) {
+        if let Some(slot) = self.by_vni.slots.get(self.by_vni.home(vni)) {
+            prefetch_read(slot);
+        }
+    }
+
+    /// Brings the segment of a VNI close, once its place is.
+    #[inline(always)]
+    pub fn prefetch_segment(&self, vni: u32) {
+        if let Some(segment) = self.by_vni.get(vni).and_then(|at| self.segments.get(at)) {
+            prefetch_read(segment);
+        }
     }
 
     /// The segment at a place [`Self::find`] told of the same table.

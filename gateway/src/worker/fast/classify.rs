@@ -3,7 +3,8 @@
 use std::net::Ipv4Addr;
 
 use arrayvec::ArrayVec;
-use sekisho_dpdk::Burst;
+use sekisho_dpdk::{Burst, Mbuf};
+use sekisho_mem::prefetch_write;
 use sekisho_packet::regular::TunnelEnd;
 use sekisho_packet::{EtherType, Ipv4, Regular, Udp, udp, vxlan};
 
@@ -57,11 +58,17 @@ impl Worker {
         port.read_burst(lanes, burst, &mut tunnels);
         lanes.clocks.end(Stage::Frames);
         if !tunnels.is_empty() {
+            if port.tunnels.is_large() {
+                port.approach(burst, &tunnels);
+            }
             port.open_tunnels(lanes, burst, &tunnels);
             if !self.handover.is_alone() {
                 self.steer_outward(lanes);
             }
             lanes.clocks.end(Stage::Tunnels);
+        }
+        if port.tunnels.is_large() {
+            self.approach_counters(lanes);
         }
         for &index in &lanes.outward {
             let lane = &mut lanes.packets[usize::from(index) % LANES];
@@ -73,6 +80,17 @@ impl Worker {
             self.sort_inward(lanes);
         }
         lanes.clocks.end(Stage::Keys);
+    }
+
+    /// Brings the counters of the segments close that packets came from.
+    #[cold]
+    fn approach_counters(&self, lanes: &Lanes) {
+        for &index in &lanes.outward {
+            let lane = &lanes.packets[usize::from(index) % LANES];
+            if let Some(segment) = self.snapshot.tunnels.at(lane.place) {
+                prefetch_write(&segment.traffic[self.id.index()]);
+            }
+        }
     }
 
     /// Tells what is surely routed on from what may be for an outside address of ours, whose session
@@ -130,6 +148,21 @@ impl Port<'_> {
         }
     }
 
+    /// Brings the segments of many tenants close.
+    #[cold]
+    fn approach(&self, burst: &Burst, tunnels: &[u8]) {
+        let vni = |&index: &u8| {
+            let frame = burst.get(usize::from(index) % LANES).map(Mbuf::data);
+            frame.and_then(vni_of).unwrap_or(0)
+        };
+        for index in tunnels {
+            self.tunnels.prefetch_vni(vni(index));
+        }
+        for index in tunnels {
+            self.tunnels.prefetch_segment(vni(index));
+        }
+    }
+
     /// Reads what is in the tunnels that are ours: UDP first, then TCP, so that no later stage has to
     /// guess which comes next.
     #[inline(always)]
@@ -179,6 +212,13 @@ impl Port<'_> {
         lane.mac = word_at::<6>(inner_header) & MAC;
         Some(())
     }
+}
+
+/// The VNI of a tunnel's frame.
+#[inline(always)]
+fn vni_of(frame: &[u8]) -> Option<u32> {
+    let &[a, b, c, _] = frame.get(46..50)?.first_chunk()?;
+    Some(u32::from_be_bytes([0, a, b, c]))
 }
 
 /// Whether an Ethernet header is of an IPv4 packet to `mac`, without a VLAN tag.
