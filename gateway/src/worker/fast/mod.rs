@@ -4,7 +4,8 @@
 //! that cache misses of different packets overlap. A packet that is in any way special, or whose
 //! session, neighbour or endpoint is not there, is left untouched in the burst for the way one packet
 //! at a time (`input.rs` and on), which decides everything from the start: the stages here are a short
-//! cut through the same rules, never rules of their own. Nothing here drops a packet.
+//! cut through the same rules, never rules of their own. What ends here has a name:
+//! a new session that is refused, and a frame that cannot be handed over.
 //!
 //! | stage | file | what |
 //! |---|---|---|
