@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use sekisho_types::{InterfaceId, MacAddr, SegmentId, Vni};
 
-use crate::rewrite::{ETHERNET, Fields, GLEAN, INCOMPLETE, TUNNEL};
+use crate::rewrite::{ETHERNET, Fields, GLEAN, INCOMPLETE, Record, TUNNEL};
 
 /// The stable number of an adjacency.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -145,30 +145,29 @@ impl Adjacency {
         fields
     }
 
-    #[inline]
-    pub(crate) fn decode(fields: &Fields) -> Self {
-        let link = fields.link();
-        match (fields.kind(), link) {
+    pub(crate) fn decode(record: Record<'_>) -> Self {
+        let link = record.link();
+        match (record.kind(), link) {
             (ETHERNET, Link::Interface(interface)) => Self::Ethernet {
-                port: fields.port(),
+                port: record.port(),
                 interface,
-                mtu: fields.mtu(),
-                source: fields.source(),
-                destination: fields.destination(),
-                next_hop: fields.address(),
+                mtu: record.mtu(),
+                source: record.source(),
+                destination: record.destination(),
+                next_hop: record.address(),
             },
             (TUNNEL, Link::Segment(segment)) => Self::Tunnel {
                 segment,
-                vni: fields.vni(),
-                vtep: fields.address(),
-                mtu: fields.mtu(),
-                inner_source: fields.source(),
-                inner_destination: fields.destination(),
+                vni: record.vni(),
+                vtep: record.address(),
+                mtu: record.mtu(),
+                inner_source: record.source(),
+                inner_destination: record.destination(),
             },
             (GLEAN, link) => Self::Glean { link },
             (INCOMPLETE, link) => Self::Incomplete {
                 link,
-                next_hop: fields.address(),
+                next_hop: record.address(),
             },
             _ => Self::Drop,
         }
@@ -178,6 +177,7 @@ impl Adjacency {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::adjacency_lines::AdjacencyLines;
     use crate::{Rewrite, RewriteKind};
 
     #[test]
@@ -214,18 +214,21 @@ mod tests {
                     next_hop,
                 },
             ] {
-                let fields = adjacency.encode();
-                assert_eq!(Adjacency::decode(&fields), adjacency);
-                let rewrite = Rewrite::of(fields);
+                let (lines, id) = (AdjacencyLines::new(1, 0).unwrap(), AdjacencyId::new(0));
+                lines.create(id, &adjacency.encode());
+                let record = lines.get(id).unwrap();
+                assert_eq!(record.fields(), adjacency.encode());
+                assert_eq!(Adjacency::decode(record), adjacency);
+                let rewrite = Rewrite::of(record);
                 assert_eq!(rewrite.is_some(), adjacency.is_resolved());
                 if let Some(rewrite) = rewrite {
-                    says_the_same(&rewrite, &adjacency);
+                    says_the_same(rewrite, &adjacency);
                 }
             }
         }
     }
 
-    fn says_the_same(rewrite: &Rewrite, adjacency: &Adjacency) {
+    fn says_the_same(rewrite: Rewrite<'_>, adjacency: &Adjacency) {
         let (macs, ours) = match *adjacency {
             Adjacency::Ethernet {
                 port,
@@ -252,10 +255,10 @@ mod tests {
                 assert_eq!(rewrite.kind(), RewriteKind::Tunnel);
                 assert_eq!((rewrite.segment(), rewrite.mtu()), (segment, mtu));
                 assert_eq!((rewrite.vni(), rewrite.address()), (vni, vtep));
-                assert_eq!(
-                    rewrite.address_v4().map(IpAddr::V4),
-                    Some(vtep).filter(IpAddr::is_ipv4)
-                );
+                let v4 = rewrite.address_v4();
+                assert_eq!(v4.map(IpAddr::V4), Some(vtep).filter(IpAddr::is_ipv4));
+                let word = v4.map_or(0, |address| u32::from_ne_bytes(address.octets()));
+                assert_eq!(rewrite.address_word(), word);
                 (inner_destination, inner_source)
             }
             _ => panic!("{adjacency:?} has no rewrite"),
@@ -265,6 +268,8 @@ mod tests {
             <[u8; 14]>::try_from(header).unwrap()
         };
         assert_eq!(rewrite.header_v4(), header([0x08, 0x00]));
+        let words = rewrite.ethernet_words().map(u64::to_le_bytes);
+        assert_eq!(words.concat()[..14], header([0x08, 0x00]));
         assert_eq!(rewrite.header_v6(), header([0x86, 0xdd]));
     }
 }

@@ -10,13 +10,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use sekisho_mem::{HugeSlice, prefetch_read};
 
-use crate::rewrite::{FIELD_WORDS, Fields, STATE_MASK};
+use crate::rewrite::{FIELD_WORDS, Fields, Record, STATE_MASK};
 use crate::{AdjacencyId, FibError};
 
 sekisho_mem::zeroable_struct! {
     /// One adjacency: its state in the low half of the first word, then [`Fields`].
     #[repr(align(64))]
-    struct Line {
+    pub(crate) struct Line {
         words: [AtomicU64; 8],
     }
 }
@@ -32,10 +32,16 @@ const HERE: u32 = 1;
 const SPARE: u32 = 2;
 
 impl Line {
-    #[inline]
-    fn fields(&self, head: u64) -> Fields {
-        let word = |at: usize| self.words[at].load(Ordering::Relaxed);
-        Fields::from_words([head, word(1), word(2), word(3), word(4), word(5)])
+    /// A word other than the first, which says whether this one may be read.
+    #[inline(always)]
+    pub(crate) fn word<const AT: usize>(&self) -> u64 {
+        const { assert!(AT > 0 && AT < FIELD_WORDS) };
+        self.words[AT].load(Ordering::Relaxed)
+    }
+
+    /// All of a line that nobody changes.
+    fn record(&self) -> Record<'_> {
+        Record::new(self.words[0].load(Ordering::Relaxed), self)
     }
 
     fn write(&self, fields: &Fields) {
@@ -62,23 +68,23 @@ impl AdjacencyLines {
     }
 
     /// What the number stands for now.
-    #[inline]
-    pub(crate) fn get(&self, id: AdjacencyId) -> Option<Fields> {
+    #[inline(always)]
+    pub(crate) fn get(&self, id: AdjacencyId) -> Option<Record<'_>> {
         let line = self.lines.get(id.index())?;
         // Acquire: what the state names is complete before the state is stored.
         let head = line.words[0].load(Ordering::Acquire);
         if (head & STATE_MASK) as u32 == HERE {
-            Some(line.fields(head))
+            Some(Record::new(head, line))
         } else {
             self.elsewhere(head)
         }
     }
 
     #[cold]
-    fn elsewhere(&self, head: u64) -> Option<Fields> {
+    #[inline(never)]
+    fn elsewhere(&self, head: u64) -> Option<Record<'_>> {
         let spare = ((head & STATE_MASK) as usize).checked_sub(SPARE as usize)?;
-        let line = self.spares.get(spare)?;
-        Some(line.fields(line.words[0].load(Ordering::Relaxed)))
+        self.spares.get(spare).map(Line::record)
     }
 
     /// Brings the adjacency's line close.
@@ -107,8 +113,7 @@ impl AdjacencyLines {
     /// Moves the content of the spare line that `id` names into its own line, which no reader has
     /// read since it names the spare one.
     pub(crate) fn settle(&self, id: AdjacencyId, spare: u32) {
-        let line = &self.spares[spare as usize];
-        let fields = line.fields(line.words[0].load(Ordering::Relaxed));
+        let fields = self.spares[spare as usize].record().fields();
         self.lines[id.index()].write(&fields);
     }
 
@@ -126,8 +131,9 @@ mod tests {
     #[test]
     fn a_number_without_an_adjacency_and_one_beyond_the_table_name_nothing() {
         let lines = AdjacencyLines::new(1, 1).unwrap();
-        assert_eq!(lines.get(AdjacencyId::new(0)), None);
-        assert_eq!(lines.get(AdjacencyId::new(1)), None);
+        for id in [AdjacencyId::new(0), AdjacencyId::new(1), AdjacencyId::NONE] {
+            assert!(lines.get(id).is_none());
+        }
         lines.create(AdjacencyId::new(0), &Adjacency::Drop.encode());
         assert!(lines.get(AdjacencyId::new(0)).is_some());
     }

@@ -3,10 +3,12 @@
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
-use sekisho_types::{VrfId, WorkerId};
+use sekisho_types::{InterfaceId, SegmentId, VrfId, WorkerId};
 
 use crate::host_table::Permuted;
-use crate::{Address, Adjacency, AdjacencyId, Leaf, PackedLeaf, PathListId, Rewrite, Tables};
+use crate::{
+    Address, Adjacency, AdjacencyId, Leaf, PackedLeaf, PathListId, Rewrite, RewriteKind, Tables,
+};
 
 /// Packets that pass the stages of a batch together, so that their loads overlap.
 const LANES: usize = 64;
@@ -33,26 +35,20 @@ impl Reader {
     }
 
     /// [`Self::lookup`] of each address into the leaf at the same place, loads overlapped; what
-    /// either slice has beyond the other's length is left alone. Into [`PackedLeaf`]s it is
-    /// cheaper than into [`Leaf`]s.
+    /// either slice has beyond the other's length is left alone.
     #[inline]
-    pub fn lookup_batch<A: Address, L: From<PackedLeaf>>(
-        &self,
-        vrf: VrfId,
-        addresses: &[A],
-        leaves: &mut [L],
-    ) {
+    pub fn lookup_batch<A: Address>(&self, vrf: VrfId, addresses: &[A], leaves: &mut [PackedLeaf]) {
         self.tables.lookup_batch(vrf, addresses, leaves);
     }
 
     /// [`Self::lookup_batch`] with each address in the VRF at the same place: as many as the
     /// shortest of the slices has.
     #[inline]
-    pub fn lookup_batch_mixed<A: Address, L: From<PackedLeaf>>(
+    pub fn lookup_batch_mixed<A: Address>(
         &self,
         vrfs: &[VrfId],
         addresses: &[A],
-        leaves: &mut [L],
+        leaves: &mut [PackedLeaf],
     ) {
         self.tables.lookup_batch_mixed(vrfs, addresses, leaves);
     }
@@ -73,17 +69,12 @@ impl Reader {
     }
 
     /// The neighbour or endpoint each address leads to in the VRF at the same place, loads
-    /// overlapped: what [`Self::lookup`] says if it is an adjacency, or `None`. For addresses of
-    /// which most have one; the others are looked up one by one. What [`Self::rewrite`] reads of
+    /// overlapped: what [`Self::lookup`] says if it is an adjacency, or [`AdjacencyId::NONE`]. For
+    /// addresses of which most have one; the others are looked up one by one. What [`Self::rewrite`] reads of
     /// each way is on its way into the cache when this returns. As many as the shortest of the
     /// slices has.
     #[inline]
-    pub fn host_batch(
-        &self,
-        vrfs: &[VrfId],
-        addresses: &[Ipv4Addr],
-        ways: &mut [Option<AdjacencyId>],
-    ) {
+    pub fn host_batch(&self, vrfs: &[VrfId], addresses: &[Ipv4Addr], ways: &mut [AdjacencyId]) {
         let hosts = self.tables.hosts.hosts();
         for ((vrfs, addresses), ways) in vrfs
             .chunks(LANES)
@@ -98,11 +89,9 @@ impl Reader {
             let count = vrfs.len().min(addresses.len()).min(ways.len());
             let mut missed = false;
             for (key, way) in keys.iter().zip(&mut ways[..count]) {
-                *way = hosts.get_preferred(*key);
-                match *way {
-                    Some(way) => self.prefetch_adjacency(way),
-                    None => missed = true,
-                }
+                *way = hosts.get_preferred(*key).unwrap_or(AdjacencyId::NONE);
+                missed |= *way == AdjacencyId::NONE;
+                self.prefetch_adjacency(*way);
             }
             if missed {
                 self.find_missed(vrfs, addresses, &keys, &mut ways[..count]);
@@ -118,15 +107,14 @@ impl Reader {
         vrfs: &[VrfId],
         addresses: &[Ipv4Addr],
         keys: &[Permuted; LANES],
-        ways: &mut [Option<AdjacencyId>],
+        ways: &mut [AdjacencyId],
     ) {
         let lanes = vrfs.iter().zip(addresses).zip(keys).zip(ways);
-        for (((&vrf, &address), &key), way) in lanes.filter(|(_, way)| way.is_none()) {
+        for (((&vrf, &address), &key), way) in lanes.filter(|(_, way)| **way == AdjacencyId::NONE) {
             let found = self.tables.hosts.hosts().search(key);
-            *way = found.or_else(|| self.lookup(vrf, address).packed().adjacency());
-            if let Some(way) = *way {
-                self.prefetch_adjacency(way);
-            }
+            let found = found.or_else(|| self.lookup(vrf, address).packed().adjacency());
+            *way = found.unwrap_or(AdjacencyId::NONE);
+            self.prefetch_adjacency(*way);
         }
     }
 
@@ -138,7 +126,7 @@ impl Reader {
     }
 
     /// The way of each flow, at the same place: a leaf that is an adjacency is its own way, one that
-    /// is a path list is [`Self::select`]ed from, any other kind has none. What
+    /// is a path list is [`Self::select`]ed from, any other kind has [`AdjacencyId::NONE`]. What
     /// [`Self::rewrite`] reads of each way is on its way into the cache when this returns. As many
     /// as the shortest of the slices has.
     #[inline]
@@ -146,7 +134,7 @@ impl Reader {
         &self,
         leaves: &[PackedLeaf],
         flow_hashes: &[u32],
-        ways: &mut [Option<AdjacencyId>],
+        ways: &mut [AdjacencyId],
     ) {
         let lists = &self.tables.path_lists;
         for ((leaves, hashes), ways) in leaves
@@ -166,10 +154,8 @@ impl Reader {
             }
             let known = leaves.len().min(hashes.len());
             for ((way, word), hash) in ways.iter_mut().zip(&words[..known]).zip(hashes) {
-                *way = lists.select_in(*word, *hash);
-                if let Some(way) = *way {
-                    self.prefetch_adjacency(way);
-                }
+                *way = lists.select_in(*word, *hash).unwrap_or(AdjacencyId::NONE);
+                self.prefetch_adjacency(*way);
             }
         }
     }
@@ -187,10 +173,27 @@ impl Reader {
     }
 
     /// What to put before a packet that leaves this way, from one cache line; `None` unless the
-    /// adjacency is resolved. All of it is of one moment, also while the adjacency is replaced.
-    #[inline]
-    pub fn rewrite(&self, id: AdjacencyId) -> Option<Rewrite> {
+    /// adjacency is resolved, as [`AdjacencyId::NONE`] never is. All of it is of one moment, also
+    /// while the adjacency is replaced.
+    #[inline(always)]
+    pub fn rewrite(&self, id: AdjacencyId) -> Option<Rewrite<'_>> {
         self.tables.rewrite(id)
+    }
+
+    /// How a packet that leaves this way does so, and the uplink (of a tunnel, no uplink's number);
+    /// `None` unless the adjacency is resolved.
+    #[inline(always)]
+    pub fn egress(&self, id: AdjacencyId) -> Option<(RewriteKind, InterfaceId)> {
+        let way = self.rewrite(id)?;
+        Some((way.kind(), way.interface()))
+    }
+
+    /// Whether this is the way to the endpoint in `segment` with this Ethernet address (as
+    /// [`Rewrite::destination_word`] has it) behind the IPv4 `vtep`.
+    #[inline(always)]
+    pub fn lives_at(&self, id: AdjacencyId, segment: SegmentId, mac_word: u64, vtep: u32) -> bool {
+        let record = self.tables.adjacencies.get(id);
+        record.is_some_and(|record| record.is_endpoint(segment, mac_word, vtep))
     }
 
     /// What the number stands for now; [`Adjacency::Drop`] if for nothing.

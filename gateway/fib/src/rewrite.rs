@@ -1,10 +1,12 @@
 //! What is put before a packet, ready to be copied.
 
+use std::hint::select_unpredictable;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use sekisho_types::{InterfaceId, MacAddr, SegmentId, Vni};
 
 use crate::Link;
+use crate::adjacency_lines::Line;
 
 // Kinds; 0 is `Adjacency::Drop`.
 pub(crate) const ETHERNET: u8 = 1;
@@ -22,11 +24,11 @@ const ETHERTYPE_V6: u64 = u16::from_le_bytes([0x86, 0xdd]) as u64;
 /// Where the Ethernet type is in the second word of the header.
 const ETHERTYPE_SHIFT: u32 = 32;
 
-/// An adjacency of any kind, as its record has it.
+/// An adjacency of any kind, as its line is to have it.
 ///
 /// | word | bits 0-31 | bits 32-39 | 40-47 | 48-63 |
 /// |------|-----------|------------|-------|-------|
-/// | 0 | the record's state, not part of this | kind | flags | link |
+/// | 0 | the line's state, not part of this | kind | flags | link |
 /// | 1 | port 16, MTU 16 | VNI (32-63) | | |
 /// | 2, 3 | next hop or VTEP, IPv4 in the low 32 bits | | | |
 /// | 4, 5 | Ethernet header for IPv4, in memory order | | | |
@@ -42,21 +44,10 @@ pub(crate) struct Fields {
 /// Words of [`Fields`].
 pub(crate) const FIELD_WORDS: usize = 6;
 const _: () = assert!(size_of::<Fields>() == FIELD_WORDS * 8);
-/// The bits of the first word that are the record's.
+/// The bits of the first word that are the line's state.
 pub(crate) const STATE_MASK: u64 = u32::MAX as u64;
 
 impl Fields {
-    #[inline]
-    pub(crate) const fn from_words(words: [u64; FIELD_WORDS]) -> Self {
-        let [head, egress, a, b, c, d] = words;
-        Self {
-            head: head & !STATE_MASK,
-            egress,
-            address: [a, b],
-            ethernet: [c, d],
-        }
-    }
-
     pub(crate) const fn words(&self) -> [u64; FIELD_WORDS] {
         let ([a, b], [c, d]) = (self.address, self.ethernet);
         [self.head, self.egress, a, b, c, d]
@@ -96,19 +87,59 @@ impl Fields {
             u64::from_le_bytes([i, j, k, l, 0, 0, 0, 0]) | ETHERTYPE_V4 << ETHERTYPE_SHIFT,
         ];
     }
+}
 
-    #[inline]
-    pub(crate) const fn kind(&self) -> u8 {
+/// An adjacency of any kind, as a reader sees it: the first word, and the line whose other words are
+/// read as they are asked for. They stay what they are until the reader's next burst boundary.
+#[derive(Clone, Copy)]
+pub(crate) struct Record<'a> {
+    head: u64,
+    line: &'a Line,
+}
+
+impl<'a> Record<'a> {
+    #[inline(always)]
+    pub(crate) const fn new(head: u64, line: &'a Line) -> Self {
+        Self { head, line }
+    }
+
+    /// All of it.
+    pub(crate) fn fields(self) -> Fields {
+        Fields {
+            head: self.head & !STATE_MASK,
+            egress: self.egress(),
+            address: [self.line.word::<2>(), self.line.word::<3>()],
+            ethernet: self.ethernet(),
+        }
+    }
+
+    #[inline(always)]
+    fn egress(self) -> u64 {
+        self.line.word::<1>()
+    }
+
+    #[inline(always)]
+    fn ethernet(self) -> [u64; 2] {
+        [self.line.word::<4>(), self.line.word::<5>()]
+    }
+
+    #[inline(always)]
+    pub(crate) const fn kind(self) -> u8 {
         (self.head >> 32) as u8
     }
 
-    #[inline]
-    const fn link_number(&self) -> u16 {
+    #[inline(always)]
+    const fn link_number(self) -> u16 {
         (self.head >> 48) as u16
     }
 
-    #[inline]
-    pub(crate) const fn link(&self) -> Link {
+    #[inline(always)]
+    const fn is_v6(self) -> bool {
+        self.head & IPV6 != 0
+    }
+
+    #[inline(always)]
+    pub(crate) const fn link(self) -> Link {
         if self.head & VIA_SEGMENT == 0 {
             Link::Interface(InterfaceId::new(self.link_number()))
         } else {
@@ -116,45 +147,63 @@ impl Fields {
         }
     }
 
-    #[inline]
-    pub(crate) const fn port(&self) -> u16 {
-        self.egress as u16
+    #[inline(always)]
+    pub(crate) fn port(self) -> u16 {
+        self.egress() as u16
     }
 
-    #[inline]
-    pub(crate) const fn mtu(&self) -> u16 {
-        (self.egress >> 16) as u16
+    #[inline(always)]
+    pub(crate) fn mtu(self) -> u16 {
+        (self.egress() >> 16) as u16
     }
 
-    #[inline]
-    pub(crate) const fn vni(&self) -> Vni {
-        let [_, _, _, _, _, a, b, c] = (self.egress >> 32).to_be_bytes();
+    #[inline(always)]
+    pub(crate) fn vni(self) -> Vni {
+        let [_, _, _, _, _, a, b, c] = (self.egress() >> 32).to_be_bytes();
         Vni::from_octets([a, b, c])
     }
 
-    #[inline]
-    pub(crate) const fn address(&self) -> IpAddr {
-        let [low, high] = self.address;
-        if self.head & IPV6 == 0 {
-            IpAddr::V4(Ipv4Addr::from_bits(low as u32))
-        } else {
+    /// The address if it is an IPv4 one.
+    #[inline(always)]
+    fn address_bits(self) -> u32 {
+        self.line.word::<2>() as u32
+    }
+
+    #[inline(always)]
+    pub(crate) fn address(self) -> IpAddr {
+        if self.is_v6() {
+            let [low, high] = [self.line.word::<2>(), self.line.word::<3>()];
             IpAddr::V6(Ipv6Addr::from_bits(low as u128 | (high as u128) << 64))
+        } else {
+            IpAddr::V4(Ipv4Addr::from_bits(self.address_bits()))
         }
     }
 
-    #[inline]
-    pub(crate) const fn destination(&self) -> MacAddr {
-        let [a, b, c, d, e, f, _, _] = self.ethernet[0].to_le_bytes();
+    pub(crate) fn destination(self) -> MacAddr {
+        let [a, b, c, d, e, f, _, _] = self.ethernet()[0].to_le_bytes();
         MacAddr::new([a, b, c, d, e, f])
     }
 
-    #[inline]
-    pub(crate) const fn source(&self) -> MacAddr {
-        let [_, _, _, _, _, _, a, b] = self.ethernet[0].to_le_bytes();
-        let [c, d, e, f, _, _, _, _] = self.ethernet[1].to_le_bytes();
+    pub(crate) fn source(self) -> MacAddr {
+        let [first, second] = self.ethernet();
+        let [_, _, _, _, _, _, a, b] = first.to_le_bytes();
+        let [c, d, e, f, _, _, _, _] = second.to_le_bytes();
         MacAddr::new([a, b, c, d, e, f])
     }
+
+    /// Whether this is the tunnel to the endpoint with this Ethernet address, in the low 48 bits in
+    /// memory order on a little-endian machine, in that segment behind that IPv4 VTEP.
+    #[inline(always)]
+    pub(crate) fn is_endpoint(self, segment: SegmentId, mac: u64, vtep: u32) -> bool {
+        let head = (TUNNEL as u64) << 32 | VIA_SEGMENT | (segment.value() as u64) << 48;
+        (self.head & !STATE_MASK == head)
+            & (self.address_bits() == vtep)
+            & (self.line.word::<4>() & MAC == mac)
+    }
 }
+
+/// The octets of an Ethernet address in the first word of a header.
+const MAC: u64 = 0xffff_ffff_ffff;
 
 /// How a packet leaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -165,27 +214,25 @@ pub enum RewriteKind {
     Tunnel,
 }
 
-/// What a resolved adjacency puts before a packet, ready to be copied: the content of one cache
-/// line, decoded as far as it is asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(transparent)]
-pub struct Rewrite(Fields);
+/// What a resolved adjacency puts before a packet, ready to be copied: one cache line, of which only
+/// what is asked for is read. All of it is of one moment, and stays so until the reader's next
+/// [`quiesce`](crate::Reader::quiesce).
+#[derive(Clone, Copy)]
+pub struct Rewrite<'a>(Record<'a>);
 
-const _: () = assert!(size_of::<Rewrite>() == 48);
-
-impl Rewrite {
+impl<'a> Rewrite<'a> {
     /// `None` if packets cannot leave that way.
-    #[inline]
-    pub(crate) const fn of(fields: Fields) -> Option<Self> {
-        match fields.kind() {
-            ETHERNET | TUNNEL => Some(Self(fields)),
+    #[inline(always)]
+    pub(crate) const fn of(record: Record<'a>) -> Option<Self> {
+        match record.kind() {
+            ETHERNET | TUNNEL => Some(Self(record)),
             _ => None,
         }
     }
 
     /// How the packet leaves.
-    #[inline]
-    pub const fn kind(&self) -> RewriteKind {
+    #[inline(always)]
+    pub const fn kind(self) -> RewriteKind {
         if self.0.kind() == TUNNEL {
             RewriteKind::Tunnel
         } else {
@@ -194,76 +241,86 @@ impl Rewrite {
     }
 
     /// The DPDK port; 0 for a tunnel.
-    #[inline]
-    pub const fn port(&self) -> u16 {
+    #[inline(always)]
+    pub fn port(self) -> u16 {
         self.0.port()
     }
 
     /// The uplink, unless this is a tunnel.
-    #[inline]
-    pub const fn interface(&self) -> InterfaceId {
+    #[inline(always)]
+    pub const fn interface(self) -> InterfaceId {
         InterfaceId::new(self.0.link_number())
     }
 
     /// The segment, if this is a tunnel.
-    #[inline]
-    pub const fn segment(&self) -> SegmentId {
+    #[inline(always)]
+    pub const fn segment(self) -> SegmentId {
         SegmentId::new(self.0.link_number())
     }
 
     /// The longest IP packet, the inner one of a tunnel, in octets.
-    #[inline]
-    pub const fn mtu(&self) -> u16 {
+    #[inline(always)]
+    pub fn mtu(self) -> u16 {
         self.0.mtu()
     }
 
     /// The segment's key on the wire; 0 unless this is a tunnel.
-    #[inline]
-    pub const fn vni(&self) -> Vni {
+    #[inline(always)]
+    pub fn vni(self) -> Vni {
         self.0.vni()
     }
 
     /// The neighbour, or the remote VTEP: the outer destination.
-    #[inline]
-    pub const fn address(&self) -> IpAddr {
+    #[inline(always)]
+    pub fn address(self) -> IpAddr {
         self.0.address()
     }
 
     /// [`Self::address`] if it is an IPv4 address.
-    #[inline]
-    pub const fn address_v4(&self) -> Option<Ipv4Addr> {
-        match self.0.address() {
-            IpAddr::V4(address) => Some(address),
-            IpAddr::V6(_) => None,
-        }
+    #[inline(always)]
+    pub fn address_v4(self) -> Option<Ipv4Addr> {
+        (!self.0.is_v6()).then(|| Ipv4Addr::from_bits(self.0.address_bits()))
+    }
+
+    /// [`Self::address_v4`] in memory order, without a branch; 0 if it is an IPv6 address.
+    #[inline(always)]
+    pub fn address_word(self) -> u32 {
+        select_unpredictable(self.0.is_v6(), 0, self.0.address_bits().to_be())
     }
 
     /// The Ethernet header before an IPv4 packet, the inner one of a tunnel.
-    #[inline]
-    pub const fn header_v4(&self) -> [u8; HEADER] {
-        header(self.0.ethernet)
+    #[inline(always)]
+    pub fn header_v4(self) -> [u8; HEADER] {
+        header(self.0.ethernet())
     }
 
     /// [`Self::header_v4`], written where it belongs.
     #[inline(always)]
-    pub fn write_header_v4(&self, room: &mut [u8; HEADER]) {
-        let [first, second] = self.0.ethernet;
+    pub fn write_header_v4(self, room: &mut [u8; HEADER]) {
+        let [first, second] = self.0.ethernet();
         let (low, high) = room.split_at_mut(8);
         low.copy_from_slice(&first.to_le_bytes());
         high.copy_from_slice(&second.to_le_bytes()[..6]);
     }
 
+    /// [`Self::header_v4`] in memory order on a little-endian machine; the last two octets are not
+    /// part of it, and zero.
+    #[inline(always)]
+    pub fn ethernet_words(self) -> [u64; 2] {
+        self.0.ethernet()
+    }
+
     /// The destination of the Ethernet header, in the low 48 bits in memory order on a little-endian
     /// machine.
     #[inline(always)]
-    pub const fn destination_word(&self) -> u64 {
-        self.0.ethernet[0] & 0xffff_ffff_ffff
+    pub fn destination_word(self) -> u64 {
+        self.0.line.word::<4>() & MAC
     }
 
     /// The Ethernet header before an IPv6 packet, the inner one of a tunnel.
-    #[inline]
-    pub const fn header_v6(&self) -> [u8; HEADER] {
-        let [first, second] = self.0.ethernet;
+    #[inline(always)]
+    pub fn header_v6(self) -> [u8; HEADER] {
+        let [first, second] = self.0.ethernet();
         header([
             first,
             second ^ (ETHERTYPE_V4 ^ ETHERTYPE_V6) << ETHERTYPE_SHIFT,

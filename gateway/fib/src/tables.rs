@@ -112,11 +112,11 @@ impl Tables {
     }
 
     #[inline]
-    pub(crate) fn lookup_batch<A: Address, L: From<PackedLeaf>>(
+    pub(crate) fn lookup_batch<A: Address>(
         &self,
         vrf: VrfId,
         addresses: &[A],
-        leaves: &mut [L],
+        leaves: &mut [PackedLeaf],
     ) {
         let trees = self.trees(A::FAMILY);
         if vrf == VrfId::PROVIDER {
@@ -127,11 +127,11 @@ impl Tables {
     }
 
     #[inline]
-    pub(crate) fn lookup_batch_mixed<A: Address, L: From<PackedLeaf>>(
+    pub(crate) fn lookup_batch_mixed<A: Address>(
         &self,
         vrfs: &[VrfId],
         addresses: &[A],
-        leaves: &mut [L],
+        leaves: &mut [PackedLeaf],
     ) {
         let trees = self.trees(A::FAMILY);
         trees.lookup_batch_mixed(vrfs, addresses, leaves);
@@ -146,11 +146,11 @@ impl Tables {
     pub(crate) fn adjacency(&self, id: AdjacencyId) -> Adjacency {
         self.adjacencies
             .get(id)
-            .map_or(Adjacency::Drop, |fields| Adjacency::decode(&fields))
+            .map_or(Adjacency::Drop, Adjacency::decode)
     }
 
-    #[inline]
-    pub(crate) fn rewrite(&self, id: AdjacencyId) -> Option<Rewrite> {
+    #[inline(always)]
+    pub(crate) fn rewrite(&self, id: AdjacencyId) -> Option<Rewrite<'_>> {
         Rewrite::of(self.adjacencies.get(id)?)
     }
 }

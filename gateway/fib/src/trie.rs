@@ -99,11 +99,11 @@ impl Trees {
     /// slices has. Addresses that follow each other in the provider VRF, or in tenants', are
     /// cheaper than those that alternate.
     #[inline]
-    pub(crate) fn lookup_batch_mixed<A: Address, L: From<PackedLeaf>>(
+    pub(crate) fn lookup_batch_mixed<A: Address>(
         &self,
         vrfs: &[VrfId],
         addresses: &[A],
-        leaves: &mut [L],
+        leaves: &mut [PackedLeaf],
     ) {
         let count = vrfs.len().min(addresses.len()).min(leaves.len());
         let mut begin = 0;
@@ -126,11 +126,11 @@ impl Trees {
     /// overlaps the loads of all. A stage has no branch that depends on what was loaded; only
     /// addresses that are not at their leaf pass the next.
     #[inline]
-    pub(crate) fn lookup_batch<A: Address, L: From<PackedLeaf>, V: Vrfs + ?Sized>(
+    pub(crate) fn lookup_batch<A: Address, V: Vrfs + ?Sized>(
         &self,
         vrfs: &V,
         addresses: &[A],
-        leaves: &mut [L],
+        leaves: &mut [PackedLeaf],
     ) {
         let trees = self.read();
         let batches = addresses.chunks(LANES).zip(leaves.chunks_mut(LANES));
@@ -163,7 +163,7 @@ impl Trees {
                         }
                         _ => trees.nodes.step(node, *address),
                     };
-                    *leaf = inherit(word, cover).into();
+                    *leaf = inherit(word, cover);
                     count = keep(&mut lower, count, lane, word);
                 }
             } else {
@@ -183,7 +183,7 @@ impl Trees {
                 let lanes = found.iter().zip(&roots).zip(&mut *leaves);
                 for (lane, ((found, root), leaf)) in lanes.enumerate().take(addresses.len()) {
                     let word = trees.nodes.word_at(*found);
-                    *leaf = inherit(word, Root::unpack(*root).cover).into();
+                    *leaf = inherit(word, Root::unpack(*root).cover);
                     count = keep(&mut lower, count, lane, word);
                 }
             }
@@ -228,11 +228,11 @@ impl<'a> Reading<'a> {
     /// Takes the first `count` lanes of `lower` one node further. Those that are not at their leaf
     /// then are in `lower` again; returns how many.
     #[inline]
-    fn descend<A: Address, L: From<PackedLeaf>>(
+    fn descend<A: Address>(
         self,
         addresses: &[A],
         roots: &[u64; LANES],
-        leaves: &mut [L],
+        leaves: &mut [PackedLeaf],
         lower: &mut Lower,
         count: usize,
     ) -> usize {
@@ -241,7 +241,7 @@ impl<'a> Reading<'a> {
             let (lane, word) = lower[at];
             let lane = lane as usize % LANES;
             let word = self.nodes.step(word & !CHILD, addresses[lane]);
-            leaves[lane] = inherit(word, Root::unpack(roots[lane]).cover).into();
+            leaves[lane] = inherit(word, Root::unpack(roots[lane]).cover);
             // Never beyond `at`.
             next = keep(lower, next, lane, word);
             let node = select_unpredictable(is_child(word), word & !CHILD, NO_NODE);

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use proptest::prelude::*;
-use sekisho_fib::{Adjacency, AdjacencyId, Capacity, Leaf, Link, Tables, Writer};
+use sekisho_fib::{Adjacency, AdjacencyId, Capacity, Leaf, Link, PackedLeaf, Tables, Writer};
 use sekisho_types::{InterfaceId, Prefix, VrfId, WorkerId};
 
 const CAPACITY: Capacity = Capacity {
@@ -166,7 +166,7 @@ fn follows_the_model(vrf: VrfId, is_v6: bool, steps: Vec<Step>) -> Result<(), Te
     }
     let probes = model.probes(is_v6);
     let expected: Vec<_> = probes.iter().map(|probe| model.lookup(*probe)).collect();
-    let mut leaves = vec![Leaf::None; probes.len()];
+    let mut leaves = vec![PackedLeaf::NONE; probes.len()];
     if is_v6 {
         let probes: Vec<Ipv6Addr> = probes
             .iter()
@@ -186,6 +186,7 @@ fn follows_the_model(vrf: VrfId, is_v6: bool, steps: Vec<Step>) -> Result<(), Te
             .collect();
         reader.lookup_batch(vrf, &probes, &mut leaves);
     }
+    let leaves: Vec<_> = leaves.into_iter().map(Leaf::from).collect();
     prop_assert_eq!(leaves, expected);
 
     for prefix in model.routes.keys() {

@@ -198,7 +198,7 @@ fn of_hosts(options: &Options, report: &mut Report, count: usize) -> Result<()> 
         .map(|_| Ipv4Addr::from(random.random::<u32>() | 1 << 31))
         .collect();
     let reader = tables.reader(WorkerId::new(0))?;
-    let mut ways = [None; BATCH];
+    let mut ways = [AdjacencyId::NONE; BATCH];
     let by_table = measure(options, &addresses.repeat(PASSES), |addresses, _, first| {
         let first = first % STRETCH;
         reader.host_batch(&vrfs[first..first + addresses.len()], addresses, &mut ways);

@@ -31,8 +31,7 @@ impl Worker {
             let Some(way) = self.reader.rewrite(lanes.ways[at]) else {
                 continue;
             };
-            let Some(wire) = lanes.tables.ways[place].and_then(|wire| self.reader.rewrite(wire))
-            else {
+            let Some(wire) = self.reader.rewrite(lanes.tables.ways[place]) else {
                 continue;
             };
             let Some(mbuf) = burst.get_mut(at) else {
@@ -44,7 +43,7 @@ impl Worker {
             if !(same & fits) || wire.kind() != RewriteKind::Ethernet {
                 continue;
             }
-            let room = lane.write(mbuf, &lanes.changes[at], &way, OVERHEAD);
+            let room = lane.write(mbuf, &lanes.changes[at], way, OVERHEAD);
             let Some(room) = room.and_then(<[u8]>::first_chunk_mut) else {
                 continue;
             };
@@ -58,8 +57,8 @@ impl Worker {
                 lane.ip.tos,
             );
             lanes.exits[at] = Exit::Port(wire.port());
-            self.count_encapsulated(&way, lane);
-            self.count_sent(&mut lanes.sent, &wire, lane.outer_len());
+            self.count_encapsulated(way, lane);
+            self.count_sent(&mut lanes.sent, wire, lane.outer_len());
         }
     }
 
@@ -72,7 +71,7 @@ impl Worker {
             let vtep = self
                 .reader
                 .rewrite(lanes.ways[at])
-                .and_then(|way| way.address_v4());
+                .and_then(Rewrite::address_v4);
             tables.addresses[place] = vtep.unwrap_or(Ipv4Addr::UNSPECIFIED);
             tables.hashes[place] = lanes.packets[at].hash;
         }
@@ -84,8 +83,8 @@ impl Worker {
         );
         let ways = tables.ways.iter_mut().zip(addresses).zip(&tables.hashes);
         for ((way, &vtep), &hash) in ways {
-            if way.is_none() {
-                *way = self.way_to(vtep, hash);
+            if *way == AdjacencyId::NONE {
+                *way = self.way_to(vtep, hash).unwrap_or(AdjacencyId::NONE);
             }
         }
     }
@@ -101,7 +100,7 @@ impl Worker {
     }
 
     #[inline(always)]
-    fn count_encapsulated(&self, way: &Rewrite, lane: &Lane) {
+    fn count_encapsulated(&self, way: Rewrite<'_>, lane: &Lane) {
         if let Some(segment) = self.snapshot.tunnels.segment(way.segment()) {
             segment.traffic[self.id.index()].sent(lane.ip.total_len.into());
         }

@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 
 use arrayvec::ArrayVec;
 use sekisho_dpdk::Burst;
-use sekisho_fib::{Leaf, PackedLeaf};
+use sekisho_fib::{AdjacencyId, Leaf, PackedLeaf};
 use sekisho_packet::regular::Side;
 use sekisho_types::VrfId;
 
@@ -134,8 +134,10 @@ impl Worker {
         self.reader
             .host_batch(vrfs, addresses, &mut tables.ways[..count]);
         for (entering, way) in entering[first..].iter_mut().zip(&tables.ways) {
-            let leaf = way.map_or(Leaf::None, Leaf::Adjacency);
-            entering.leaf = leaf.packed();
+            entering.leaf = match *way {
+                AdjacencyId::NONE => PackedLeaf::NONE,
+                way => Leaf::Adjacency(way).packed(),
+            };
         }
     }
 
@@ -156,7 +158,7 @@ impl Worker {
         let (hashes, ways) = (&tables.hashes[..count], &mut tables.ways[..count]);
         self.reader.select_batch(&leaves[..count], hashes, ways);
         for (packet, way) in entering.iter().zip(&tables.ways) {
-            if let Some(way) = way {
+            if *way != AdjacencyId::NONE {
                 lanes.ways[usize::from(packet.index) % LANES] = *way;
                 let _ = lanes.leaving.try_push(packet.index);
             }

@@ -88,9 +88,9 @@ struct TableStage {
     leaves: [PackedLeaf; LANES],
     /// In the provider VRF, of what leaves a tenant.
     provider: [PackedLeaf; LANES],
-    ways: [Option<AdjacencyId>; LANES],
+    ways: [AdjacencyId; LANES],
     /// The endpoints that packets out of tunnels come from.
-    sources: [Option<AdjacencyId>; LANES],
+    sources: [AdjacencyId; LANES],
     hashes: [u32; LANES],
 }
 
@@ -163,8 +163,8 @@ impl Lanes {
                 addresses: [Ipv4Addr::UNSPECIFIED; LANES],
                 leaves: [PackedLeaf::NONE; LANES],
                 provider: [PackedLeaf::NONE; LANES],
-                ways: [None; LANES],
-                sources: [None; LANES],
+                ways: [AdjacencyId::NONE; LANES],
+                sources: [AdjacencyId::NONE; LANES],
                 hashes: [0; LANES],
             },
             sent: Sent::default(),
@@ -225,11 +225,11 @@ impl Worker {
                 // As many packets as there is room for.
                 let _ = lanes.tunnels.try_push(index);
             } else if let Some(mbuf) = burst.get_mut(at)
-                && lane.write(mbuf, &lanes.changes[at], &way, 0).is_some()
+                && lane.write(mbuf, &lanes.changes[at], way, 0).is_some()
             {
                 lanes.exits[at] = Exit::Port(way.port());
                 self.count_left(lane);
-                self.count_sent(&mut lanes.sent, &way, octets);
+                self.count_sent(&mut lanes.sent, way, octets);
             }
         }
     }
@@ -245,7 +245,7 @@ impl Worker {
     }
 
     #[inline(always)]
-    fn count_sent(&self, sent: &mut Sent, way: &Rewrite, octets: u16) {
+    fn count_sent(&self, sent: &mut Sent, way: Rewrite<'_>, octets: u16) {
         let uplink = way.interface();
         if let Some((packets, all)) = sent.uplinks.get_mut(uplink.index()) {
             *packets += 1;
@@ -368,7 +368,7 @@ impl Lane {
         &self,
         mbuf: &'a mut Mbuf,
         change: &Change,
-        way: &Rewrite,
+        way: Rewrite<'_>,
         room: usize,
     ) -> Option<&'a mut [u8]> {
         let front = i32::from(self.at) - (ETHERNET + room) as i32;

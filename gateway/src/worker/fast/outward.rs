@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 
 use arrayvec::ArrayVec;
 use sekisho_dpdk::Burst;
-use sekisho_fib::{AdjacencyId, Leaf, PackedLeaf, Rewrite, RewriteKind};
+use sekisho_fib::{AdjacencyId, Leaf, PackedLeaf, RewriteKind};
 use sekisho_nat::{Departure, Outbound, Scope, SnatTarget, Time};
 use sekisho_packet::regular::Side;
 use sekisho_types::{InterfaceId, VrfId};
@@ -47,10 +47,8 @@ impl Worker {
         for (place, &index) in lanes.outward.iter().enumerate() {
             let at = usize::from(index) % LANES;
             let lane = &lanes.packets[at];
-            let Some(id) = lanes.tables.ways[place] else {
-                continue;
-            };
-            let Some(way) = self.reader.rewrite(id) else {
+            let id = lanes.tables.ways[place];
+            let Some((kind, uplink)) = self.reader.egress(id) else {
                 continue;
             };
             if let Some(mbuf) = burst.get(at) {
@@ -59,7 +57,10 @@ impl Worker {
             }
             if self.lives_there(lane, lanes.tables.sources[place]) {
                 lanes.ways[at] = id;
-                let egress = egress(&way);
+                let egress = match kind {
+                    RewriteKind::Ethernet => uplink,
+                    RewriteKind::Tunnel => InterfaceId::new(u16::MAX),
+                };
                 let _ = checked.try_push(Checked {
                     place: place as u8,
                     index,
@@ -174,14 +175,9 @@ impl Worker {
 
     /// Whether the source is the endpoint that is known to live where the packet came from (BCP 38).
     #[inline(always)]
-    pub(super) fn lives_there(&self, lane: &Lane, source: Option<AdjacencyId>) -> bool {
-        let Some(known) = source.and_then(|id| self.reader.rewrite(id)) else {
-            return false;
-        };
-        (known.kind() == RewriteKind::Tunnel)
-            & (known.segment() == lane.segment)
-            & (known.destination_word() == lane.mac)
-            & (known.address_v4().map(Ipv4Addr::to_bits) == Some(lane.vtep))
+    pub(super) fn lives_there(&self, lane: &Lane, source: AdjacencyId) -> bool {
+        self.reader
+            .lives_at(source, lane.segment, lane.mac, lane.vtep)
     }
 
     /// What becomes of a packet that has no session.
@@ -232,12 +228,3 @@ enum Without {
 /// Packets between asking for a session's memory again and reading it: a CPU that has many such
 /// requests under way drops some.
 pub(super) const AHEAD: usize = 8;
-
-/// The uplink a packet leaves by.
-#[inline(always)]
-fn egress(way: &Rewrite) -> InterfaceId {
-    match way.kind() {
-        RewriteKind::Ethernet => way.interface(),
-        RewriteKind::Tunnel => InterfaceId::new(u16::MAX),
-    }
-}

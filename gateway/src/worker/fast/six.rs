@@ -6,7 +6,7 @@ use std::net::Ipv6Addr;
 
 use arrayvec::ArrayVec;
 use sekisho_dpdk::{Burst, Mbuf};
-use sekisho_fib::{Leaf, PackedLeaf};
+use sekisho_fib::{AdjacencyId, Leaf, PackedLeaf};
 use sekisho_packet::{EtherType, Regular, Regular6};
 use sekisho_types::VrfId;
 
@@ -191,18 +191,20 @@ impl Worker {
         for (place, &index) in six.inner.iter().enumerate() {
             let at = usize::from(index) % LANES;
             let (lane, ip) = (&lanes.packets[at], &six.packets[at]);
-            let (Some(way), Some(segment)) = (
-                tables.ways[place],
-                self.snapshot.tunnels.ipv6_at(lane.place),
-            ) else {
+            let way = tables.ways[place];
+            let Some(segment) = self.snapshot.tunnels.ipv6_at(lane.place) else {
                 continue;
             };
+            if way == AdjacencyId::NONE {
+                continue;
+            }
             if let Some(mbuf) = burst.get(at) {
                 mbuf.prefetch_header();
             }
             let crosses = six.leaves[count + place] == CROSSING;
+            let source = six.leaves[place].adjacency().unwrap_or(AdjacencyId::NONE);
             let allowed = segment.prefix.contains(ip.src) & (!crosses | segment.advertise);
-            if allowed && self.lives_there(lane, six.leaves[place].adjacency()) {
+            if allowed && self.lives_there(lane, source) {
                 lanes.ways[at] = way;
                 lanes.changes[at] = Change::HopLimit;
                 let _ = lanes.leaving.try_push(index);
@@ -253,7 +255,7 @@ impl Worker {
             &mut tables.ways[..count],
         );
         for (&index, way) in six.plain.iter().zip(&tables.ways) {
-            if let Some(way) = way {
+            if *way != AdjacencyId::NONE {
                 let at = usize::from(index) % LANES;
                 lanes.ways[at] = *way;
                 lanes.changes[at] = Change::HopLimit;
