@@ -14,6 +14,7 @@ mod bits;
 #[cfg(all(target_arch = "x86_64", target_feature = "aes"))]
 mod hash;
 mod huge;
+mod pair;
 mod prefetch;
 mod tags;
 mod zeroable;
@@ -22,6 +23,7 @@ pub use bits::nth_bit;
 #[cfg(all(target_arch = "x86_64", target_feature = "aes"))]
 pub use hash::aes_hash;
 pub use huge::{HugeSlice, MapError};
-pub use prefetch::{prefetch_read, prefetch_write};
+pub use pair::load_pair;
+pub use prefetch::{prefetch_element, prefetch_read, prefetch_write};
 pub use tags::{BUCKET_TAGS, equal_tags};
 pub use zeroable::Zeroable;

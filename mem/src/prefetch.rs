@@ -3,7 +3,18 @@
 /// Asks for the first line of `value` to be brought close, for reading.
 #[inline(always)]
 pub fn prefetch_read<T>(value: &T) {
-    let address = std::ptr::from_ref(value);
+    read_ahead(value);
+}
+
+/// [`prefetch_read`] of the element of `table` with this number. No bound is checked: beyond the
+/// table, what lies there is asked for, if anything does.
+#[inline(always)]
+pub fn prefetch_element<T>(table: &[T], index: usize) {
+    read_ahead(table.as_ptr().wrapping_add(index));
+}
+
+#[inline(always)]
+fn read_ahead<T>(address: *const T) {
     #[cfg(target_arch = "x86_64")]
     // SAFETY: a prefetch has no effect but on caches, whatever the address.
     unsafe {
@@ -50,6 +61,9 @@ mod tests {
         for value in table.iter().step_by(8) {
             prefetch_read(value);
             prefetch_write(value);
+        }
+        for index in [0, table.len(), usize::MAX] {
+            prefetch_element(&table, index);
         }
         assert!(table.iter().all(|&value| value == 0));
     }

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use sekisho_types::{Ipv4Prefix, Ipv6Prefix};
 
-use crate::nodes::{Block, KEY, Layout, PLACES, STRIDE};
+use crate::nodes::{KEY, Layout, Node, PLACES, STRIDE};
 use crate::trie::WIDE;
 use crate::trie_writer::Shape;
 
@@ -41,9 +41,9 @@ pub trait Address: sealed::Sealed + Copy + Into<std::net::IpAddr> {
     #[doc(hidden)]
     fn place(self, end: u8) -> u32;
 
-    /// Whether the first `start` bits are those of the key of a node with this first block.
+    /// Whether the first `start` bits are those of the key of this node.
     #[doc(hidden)]
-    fn matches(self, block: &Block, start: u8) -> bool;
+    fn matches(self, node: &Node, start: u8) -> bool;
 }
 
 /// The address family, as an index.
@@ -111,9 +111,9 @@ impl Address for Ipv4Addr {
     }
 
     #[inline]
-    fn matches(self, block: &Block, start: u8) -> bool {
-        let differs = u32::from(self) ^ block[KEY].load(Ordering::Relaxed);
-        differs & !(u32::MAX >> (start & 31)) == 0
+    fn matches(self, node: &Node, start: u8) -> bool {
+        let differs = u32::from(self) ^ node[KEY].load(Ordering::Relaxed);
+        differs.leading_zeros() >= u32::from(start)
     }
 }
 
@@ -143,8 +143,8 @@ impl Address for Ipv6Addr {
     }
 
     #[inline]
-    fn matches(self, block: &Block, start: u8) -> bool {
-        let word = |at: usize| u64::from(block[KEY + at].load(Ordering::Relaxed));
+    fn matches(self, node: &Node, start: u8) -> bool {
+        let word = |at: usize| u64::from(node[KEY + at].load(Ordering::Relaxed));
         let bits = u128::from(self);
         let high = (bits >> 64) as u64 ^ (word(0) << 32 | word(1));
         if start < 64 {

@@ -8,7 +8,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use sekisho_mem::{HugeSlice, prefetch_read};
+use sekisho_mem::{HugeSlice, prefetch_element};
 
 use crate::rewrite::{FIELD_WORDS, Fields, Record, STATE_MASK};
 use crate::{AdjacencyId, FibError};
@@ -59,6 +59,18 @@ pub(crate) struct AdjacencyLines {
     spares: HugeSlice<Line>,
 }
 
+/// Where the lines are, in registers.
+#[derive(Clone, Copy)]
+pub(crate) struct Ahead<'a>(&'a [Line]);
+
+impl Ahead<'_> {
+    /// Brings the adjacency's line close.
+    #[inline(always)]
+    pub(crate) fn prefetch(self, id: AdjacencyId) {
+        prefetch_element(self.0, id.index());
+    }
+}
+
 impl AdjacencyLines {
     pub(crate) fn new(adjacencies: u32, spares: u32) -> Result<Self, FibError> {
         Ok(Self {
@@ -87,12 +99,10 @@ impl AdjacencyLines {
         self.spares.get(spare).map(Line::record)
     }
 
-    /// Brings the adjacency's line close.
-    #[inline]
-    pub(crate) fn prefetch(&self, id: AdjacencyId) {
-        if let Some(line) = self.lines.get(id.index()) {
-            prefetch_read(line);
-        }
+    /// Where the lines are, to bring them close.
+    #[inline(always)]
+    pub(crate) fn ahead(&self) -> Ahead<'_> {
+        Ahead(&self.lines)
     }
 
     /// Writes an adjacency no reader can reach. Only the writer does, here and below.

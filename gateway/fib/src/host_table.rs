@@ -18,10 +18,11 @@
 //! changes the tree, and puts it in afterwards.
 
 use std::hash::{BuildHasher, RandomState};
+use std::hint::select_unpredictable;
 use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use sekisho_mem::{HugeSlice, prefetch_read};
+use sekisho_mem::{HugeSlice, prefetch_element};
 use sekisho_types::VrfId;
 
 use crate::leaf::INDEX_BITS;
@@ -120,25 +121,23 @@ impl<'a> Hosts<'a> {
     /// Brings the bucket of a key close.
     #[inline(always)]
     pub(crate) fn prefetch(self, key: Permuted) {
-        if let Some(slot) = self.slots.get(self.preferred(key)) {
-            prefetch_read(slot);
-        }
+        prefetch_element(self.slots, self.preferred(key));
     }
 
-    /// The adjacency of a key, if it is in the slot it prefers.
+    /// The adjacency of a key if it is in the slot it prefers, or [`AdjacencyId::NONE`].
     #[inline(always)]
-    pub(crate) fn get_preferred(self, key: Permuted) -> Option<AdjacencyId> {
-        let slot = self.slots.get(self.preferred(key))?;
+    pub(crate) fn get_preferred(self, key: Permuted) -> AdjacencyId {
         // Acquire: the adjacency is complete before its number is stored.
-        entry(slot.load(Ordering::Acquire), self.rest(key))
+        let slot = self.slots[self.preferred(key)].load(Ordering::Acquire);
+        entry(slot, self.rest(key))
     }
 
     /// The adjacency of a key, if it is in the table.
     #[inline(always)]
     pub(crate) fn get(self, key: Permuted) -> Option<AdjacencyId> {
         match self.get_preferred(key) {
-            None => self.search(key),
-            found => found,
+            AdjacencyId::NONE => self.search(key),
+            found => Some(found),
         }
     }
 
@@ -147,7 +146,8 @@ impl<'a> Hosts<'a> {
     #[inline(never)]
     pub(crate) fn search(self, key: Permuted) -> Option<AdjacencyId> {
         self.bucket(key)
-            .find_map(|slot| entry(slot.load(Ordering::Acquire), self.rest(key)))
+            .map(|slot| entry(slot.load(Ordering::Acquire), self.rest(key)))
+            .find(|found| *found != AdjacencyId::NONE)
     }
 
     /// The slots of the bucket of a key, first the one it prefers.
@@ -172,19 +172,21 @@ impl<'a> Hosts<'a> {
     /// Takes the entry of a key out, if there is one.
     pub(crate) fn remove(self, key: Permuted) {
         for slot in self.bucket(key) {
-            if entry(slot.load(Ordering::Relaxed), self.rest(key)).is_some() {
+            let found = entry(slot.load(Ordering::Relaxed), self.rest(key));
+            if found != AdjacencyId::NONE {
                 slot.store(0, Ordering::Release);
             }
         }
     }
 }
 
-/// The adjacency in a slot, if the slot's key is the one with this rest.
+/// The adjacency in a slot if the slot's key is the one with this rest, or [`AdjacencyId::NONE`].
 #[inline(always)]
-fn entry(slot: u64, rest: u64) -> Option<AdjacencyId> {
+fn entry(slot: u64, rest: u64) -> AdjacencyId {
     // Whatever differs in the key is beyond an adjacency's number, and an empty slot wraps.
     let number = (slot ^ rest).wrapping_sub(1);
-    (number < (1 << INDEX_BITS) - 1).then(|| AdjacencyId::new(number as u32))
+    let known = number < (1 << INDEX_BITS) - 1;
+    select_unpredictable(known, AdjacencyId::new(number as u32), AdjacencyId::NONE)
 }
 
 #[cfg(test)]
@@ -224,12 +226,12 @@ mod tests {
     #[test]
     fn the_first_and_the_last_adjacency_and_the_rest_zero_are_told_from_an_empty_slot() {
         for rest in [0, 1 << INDEX_BITS, u64::MAX << INDEX_BITS] {
-            assert_eq!(entry(0, rest), None);
+            assert_eq!(entry(0, rest), AdjacencyId::NONE);
             for value in [0, MAX_INDEX - 1] {
                 let slot = rest | u64::from(value + 1);
-                assert_eq!(entry(slot, rest), Some(AdjacencyId::new(value)));
-                assert_eq!(entry(slot, rest ^ 1 << INDEX_BITS), None);
-                assert_eq!(entry(slot, rest ^ 1 << 63), None);
+                assert_eq!(entry(slot, rest), AdjacencyId::new(value));
+                assert_eq!(entry(slot, rest ^ 1 << INDEX_BITS), AdjacencyId::NONE);
+                assert_eq!(entry(slot, rest ^ 1 << 63), AdjacencyId::NONE);
             }
         }
     }

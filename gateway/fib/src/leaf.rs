@@ -1,5 +1,7 @@
 //! What a lookup ends in, as one 32-bit word.
 
+use std::hint::select_unpredictable;
+
 use sekisho_types::{InterfaceId, SegmentId, VrfId};
 
 use crate::{AdjacencyId, Link, PathListId};
@@ -46,6 +48,12 @@ impl PackedLeaf {
         Self(word)
     }
 
+    /// What it was made from.
+    #[inline(always)]
+    pub(crate) const fn word(self) -> u32 {
+        self.0
+    }
+
     /// The path list, if this is one.
     #[inline]
     pub const fn path_list(self) -> Option<PathListId> {
@@ -54,6 +62,20 @@ impl PackedLeaf {
         } else {
             None
         }
+    }
+
+    /// The index of the path list; beyond every list's, if this is none.
+    #[inline(always)]
+    pub(crate) const fn list_index(self) -> usize {
+        (self.0 ^ PATH_LIST << KIND_SHIFT) as usize
+    }
+
+    /// The adjacency if this is one, or [`AdjacencyId::NONE`].
+    #[inline(always)]
+    pub(crate) fn way(self) -> AdjacencyId {
+        let number = self.0 ^ ADJACENCY << KIND_SHIFT;
+        let is_one = number <= INDEX_MASK;
+        select_unpredictable(is_one, AdjacencyId::new(number), AdjacencyId::NONE)
     }
 
     /// The adjacency, if this is one.
@@ -169,6 +191,11 @@ mod tests {
             assert_eq!(Leaf::from(packed), leaf);
             assert_eq!(packed.path_list().map(Leaf::PathList), is_list(leaf));
             assert_eq!(packed.adjacency().map(Leaf::Adjacency), is_adjacency(leaf));
+            let index = packed.path_list().map(PathListId::index);
+            let found = Some(packed.list_index()).filter(|index| *index <= MAX_INDEX as usize);
+            assert_eq!(found, index);
+            let way = packed.adjacency().unwrap_or(AdjacencyId::NONE);
+            assert_eq!(packed.way(), way);
         }
     }
 

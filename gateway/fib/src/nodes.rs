@@ -22,7 +22,7 @@
 use std::hint::select_unpredictable;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use sekisho_mem::{HugeSlice, prefetch_read};
+use sekisho_mem::{HugeSlice, load_pair, prefetch_element};
 
 use crate::leaf::CHILD;
 use crate::trie::WIDE;
@@ -43,6 +43,11 @@ const _: () = assert!(size_of::<Block>() == 32);
 const COVER: usize = 2;
 const SHAPE: usize = 3;
 pub(crate) const KEY: usize = 4;
+
+/// Blocks the largest node takes.
+const MAX_BLOCKS: usize = (KEY + 4 + PLACES).div_ceil(BLOCK_WORDS);
+/// A node, and what follows it up to the length of the largest.
+pub(crate) type Node = [AtomicU32; MAX_BLOCKS * BLOCK_WORDS];
 
 /// Words before the runs of a dense node.
 pub(crate) const DENSE_HEADER: usize = 2;
@@ -83,7 +88,8 @@ impl Nodes {
     /// Memory for `capacity` blocks.
     pub(crate) fn new(capacity: u32) -> Result<Self, FibError> {
         let nodes = Self {
-            blocks: HugeSlice::new((capacity + NO_NODE_BLOCKS) as usize)?,
+            // Every node can be read as if it were of the largest.
+            blocks: HugeSlice::new((capacity + NO_NODE_BLOCKS) as usize + MAX_BLOCKS)?,
         };
         // Whichever kind of node it is read as, it has one run, and that inherits.
         for word in nodes.blocks[..NO_NODE_BLOCKS as usize].as_flattened() {
@@ -113,8 +119,8 @@ impl Nodes {
 
     /// The word of the run of `place`. Only the writer uses it, here and below.
     pub(crate) fn word(&self, node: u32, place: usize, layout: Layout) -> &AtomicU32 {
-        let rank = rank(bitmap(self.block(node)), place as u32);
-        &self.blocks.as_flattened()[node as usize * BLOCK_WORDS + layout.header + rank]
+        let runs = runs_to(bitmap(self.block(node)), place as u32);
+        &self.blocks.as_flattened()[node as usize * BLOCK_WORDS + layout.header + runs - 1]
     }
 
     pub(crate) fn cover(&self, node: u32) -> &AtomicU32 {
@@ -164,67 +170,85 @@ impl Nodes {
 }
 
 impl<'a> NodeReader<'a> {
-    /// The first block of a node.
-    #[inline]
-    pub(crate) fn block(self, node: u32) -> &'a Block {
-        &self.blocks[node as usize]
+    #[inline(always)]
+    fn node(self, node: u32) -> &'a Node {
+        let first = node as usize;
+        let blocks = &self.blocks[first..first + MAX_BLOCKS];
+        &blocks.as_flattened().as_chunks().0[0]
+    }
+
+    /// Brings the first words of a node close.
+    #[inline(always)]
+    pub(crate) fn prefetch(self, node: u32) {
+        prefetch_element(self.blocks, node as usize);
     }
 
     /// What `address` leads to at this node: a leaf, [`INHERIT`], or [`CHILD`] and a node.
-    #[inline]
-    pub(crate) fn step<A: Address>(self, node: u32, address: A) -> u32 {
-        self.word_at(self.find(node, address))
+    #[inline(always)]
+    pub(crate) fn step<A: Address>(self, kind: Kind, node: u32, address: A) -> u32 {
+        let words = self.node(node);
+        // Acquire: a node is complete before the word that names it is stored.
+        words[find(words, kind, address)].load(Ordering::Acquire)
     }
 
     /// Where the word is that [`Self::step`] reads, which may be on another line than the node's
     /// first.
-    #[inline]
-    pub(crate) fn find<A: Address>(self, node: u32, address: A) -> usize {
-        let shape = self.block(node)[SHAPE].load(Ordering::Relaxed);
-        self.find_in(node, A::HEADER, shape, address)
-    }
-
-    /// [`Self::find`] at a dense node.
-    #[inline]
-    pub(crate) fn find_dense<A: Address>(self, node: u32, address: A) -> usize {
-        self.run(node, DENSE_HEADER, address.place(DENSE_END))
-    }
-
-    /// [`Self::find_dense`] or [`Self::find`], without a branch.
-    #[inline]
-    pub(crate) fn find_either<A: Address>(self, dense: bool, node: u32, address: A) -> usize {
-        let shape = self.block(node)[SHAPE].load(Ordering::Relaxed);
-        let shape = select_unpredictable(dense, DENSE_END.into(), shape);
-        let header = select_unpredictable(dense, DENSE_HEADER, A::HEADER);
-        self.find_in(node, header, shape, address)
-    }
-
-    #[inline]
-    fn find_in<A: Address>(self, node: u32, header: usize, shape: u32, address: A) -> usize {
-        let run = self.run(node, header, address.place(shape as u8));
-        let belongs = address.matches(self.block(node), (shape >> 8) as u8);
-        select_unpredictable(belongs, run, node as usize * BLOCK_WORDS + COVER)
-    }
-
-    #[inline]
-    fn run(self, node: u32, header: usize, place: u32) -> usize {
-        node as usize * BLOCK_WORDS + header + rank(bitmap(self.block(node)), place)
-    }
-
-    /// The word at a place that was found.
-    #[inline]
-    pub(crate) fn word_at(self, at: usize) -> u32 {
-        // Acquire: a node is complete before the word that names it is stored.
-        self.blocks.as_flattened()[at].load(Ordering::Acquire)
+    #[inline(always)]
+    pub(crate) fn find<A: Address>(self, kind: Kind, node: u32, address: A) -> usize {
+        node as usize * BLOCK_WORDS + find(self.node(node), kind, address)
     }
 
     /// Brings a word that was found close.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn prefetch_at(self, at: usize) {
-        if let Some(word) = self.blocks.as_flattened().get(at) {
-            prefetch_read(word);
+        prefetch_element(self.blocks.as_flattened(), at);
+    }
+
+    /// The word at a place that was found.
+    #[inline(always)]
+    pub(crate) fn word_at(self, at: usize) -> u32 {
+        // Acquire: as in `step`.
+        self.blocks.as_flattened()[at].load(Ordering::Acquire)
+    }
+}
+
+/// Which word of a node `address` leads to.
+#[inline(always)]
+fn find<A: Address>(words: &Node, kind: Kind, address: A) -> usize {
+    let shape = || words[SHAPE].load(Ordering::Relaxed);
+    match kind {
+        Kind::Dense => run(words, DENSE_HEADER, address.place(DENSE_END)),
+        Kind::NotDense => find_in(words, A::HEADER, shape(), address),
+        Kind::Either { dense } => {
+            let shape = select_unpredictable(dense, DENSE_END.into(), shape());
+            let header = select_unpredictable(dense, DENSE_HEADER, A::HEADER);
+            find_in(words, header, shape, address)
         }
     }
+}
+
+#[inline(always)]
+fn find_in<A: Address>(words: &Node, header: usize, shape: u32, address: A) -> usize {
+    let run = run(words, header, address.place(shape as u8));
+    let belongs = address.matches(words, (shape >> 8) as u8);
+    select_unpredictable(belongs, run, COVER)
+}
+
+/// Where the run of `place` is behind a header. The first place always begins a run.
+#[inline(always)]
+fn run(words: &Node, header: usize, place: u32) -> usize {
+    header - 1 + runs_to(load_pair(&words.as_chunks().0[0]), place)
+}
+
+/// What is known of a node before it is read.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Kind {
+    Dense,
+    NotDense,
+    /// Dense or not, decided without a branch.
+    Either {
+        dense: bool,
+    },
 }
 
 /// How the words of a node are laid out.
@@ -249,12 +273,11 @@ pub(crate) const fn is_child(word: u32) -> bool {
 
 #[inline]
 fn bitmap(block: &Block) -> u64 {
-    let half = |at: usize| u64::from(block[at].load(Ordering::Relaxed));
-    half(0) | half(1) << 32
+    load_pair(&block.as_chunks().0[0])
 }
 
-/// The number of the run of `place`. The first place always begins a run.
-#[inline]
-const fn rank(bitmap: u64, place: u32) -> usize {
-    (bitmap << ((63 - place) & 63)).count_ones().wrapping_sub(1) as usize
+/// How many runs begin up to `place`.
+#[inline(always)]
+const fn runs_to(bitmap: u64, place: u32) -> usize {
+    (bitmap << ((63 - place) & 63)).count_ones() as usize
 }

@@ -3,10 +3,11 @@
 use std::fmt;
 use std::net::IpAddr;
 use std::num::NonZeroU16;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
-use sekisho_mem::{HugeSlice, prefetch_read};
+use sekisho_mem::{HugeSlice, prefetch_element};
 
+use crate::adjacency_lines::Ahead;
 use crate::{AdjacencyId, FibError, Link, PackedLeaf};
 
 /// The stable number of a path list.
@@ -82,24 +83,39 @@ pub(crate) enum Buckets {
     Array { start: u32, log2: u8 },
 }
 
-const SINGLE: u64 = 1 << 32;
-const ARRAY: u64 = 2 << 32;
-const LOG2_SHIFT: u32 = 40;
+const LOG2_SHIFT: u32 = 59;
 
 impl Buckets {
+    /// The low half is where an array starts, or the number of the only way plus one; beyond it, an
+    /// array has the logarithm of its length. A list of which nothing is known yet is empty.
     const fn pack(self) -> u64 {
         match self {
             Self::Empty => 0,
-            Self::Single(adjacency) => SINGLE | adjacency.value() as u64,
-            Self::Array { start, log2 } => ARRAY | (log2 as u64) << LOG2_SHIFT | start as u64,
+            Self::Single(adjacency) => adjacency.value() as u64 + 1,
+            Self::Array { start, log2 } => (log2 as u64) << LOG2_SHIFT | start as u64,
         }
     }
 }
+
+const _: () = assert!(MIN_BUCKETS > 1, "an array is told by its logarithm");
+
+/// Words of lists, and buckets, in use up to which they are as good as always in the cache.
+const NEAR_LISTS: usize = 1 << 10;
+const NEAR_BUCKETS: usize = 1 << 12;
 
 /// The path lists as readers see them.
 pub(crate) struct PathLists {
     lists: HugeSlice<AtomicU64>,
     buckets: HugeSlice<AtomicU32>,
+    /// Whether some list, or bucket, was ever used beyond those that are always in the cache.
+    is_large: AtomicBool,
+}
+
+/// The path lists as a batch reads them: where they lie, in registers.
+#[derive(Clone, Copy)]
+pub(crate) struct ListReader<'a> {
+    lists: &'a [AtomicU64],
+    buckets: &'a [AtomicU32],
 }
 
 impl PathLists {
@@ -107,67 +123,55 @@ impl PathLists {
         Ok(Self {
             lists: HugeSlice::new(lists as usize)?,
             buckets: HugeSlice::new(buckets as usize)?,
+            is_large: AtomicBool::new(false),
         })
+    }
+
+    #[inline(always)]
+    fn read(&self) -> ListReader<'_> {
+        ListReader {
+            lists: &self.lists,
+            buckets: &self.buckets,
+        }
     }
 
     /// The way of the flow with this hash, if the list has a usable member.
     #[inline]
     pub(crate) fn select(&self, list: PathListId, flow_hash: u32) -> Option<AdjacencyId> {
-        // Acquire: the buckets are complete before the word that names them is stored.
-        let word = self.lists.get(list.index())?.load(Ordering::Acquire);
-        self.select_in(word, flow_hash)
+        let tables = self.read();
+        let way = tables.way(tables.word(list.index())?, flow_hash);
+        (way != AdjacencyId::NONE).then_some(way)
     }
 
     /// Brings what [`Self::select`] reads first close.
     #[inline]
     pub(crate) fn prefetch(&self, list: PathListId) {
-        if let Some(word) = self.lists.get(list.index()) {
-            prefetch_read(word);
+        prefetch_element(&self.lists, list.index());
+    }
+
+    /// The way of each flow, of a batch at most: the adjacency that is its leaf, or that its path
+    /// list has for it, or [`AdjacencyId::NONE`]. Brings the lines of the ways close.
+    #[inline(never)]
+    pub(crate) fn select_lanes(
+        &self,
+        lines: Ahead<'_>,
+        leaves: &[PackedLeaf],
+        hashes: &[u32],
+        ways: &mut [AdjacencyId],
+    ) {
+        let tables = self.read();
+        let count = leaves.len().min(hashes.len()).min(ways.len());
+        let (leaves, hashes, ways) = (&leaves[..count], &hashes[..count], &mut ways[..count]);
+        if self.is_large.load(Ordering::Relaxed) {
+            tables.approach(leaves, hashes);
         }
-    }
-
-    /// What a leaf names: the word of its path list, or one that says the same of its adjacency.
-    #[inline]
-    pub(crate) fn word(&self, leaf: PackedLeaf) -> u64 {
-        if let Some(list) = leaf.path_list() {
-            self.lists
-                .get(list.index())
-                .map_or(0, |word| word.load(Ordering::Acquire))
-        } else if let Some(adjacency) = leaf.adjacency() {
-            Buckets::Single(adjacency).pack()
-        } else {
-            Buckets::Empty.pack()
-        }
-    }
-
-    /// The bucket of the flow with this hash, if the list of that word has several.
-    #[inline]
-    fn bucket(&self, word: u64, flow_hash: u32) -> Option<&AtomicU32> {
-        let mask = (1_u32 << (word >> LOG2_SHIFT & 31)) - 1;
-        let at = word as u32 + (flow_hash & mask);
-        self.buckets.get(at as usize)
-    }
-
-    /// Brings close what [`Self::select_in`] reads.
-    #[inline]
-    pub(crate) fn prefetch_bucket(&self, word: u64, flow_hash: u32) {
-        if word & ARRAY != 0
-            && let Some(bucket) = self.bucket(word, flow_hash)
-        {
-            prefetch_read(bucket);
-        }
-    }
-
-    /// The way of the flow with this hash, by the word of its list.
-    #[inline]
-    pub(crate) fn select_in(&self, word: u64, flow_hash: u32) -> Option<AdjacencyId> {
-        if word & ARRAY != 0 {
-            let bucket = self.bucket(word, flow_hash)?.load(Ordering::Relaxed);
-            Some(AdjacencyId::new(bucket))
-        } else if word & SINGLE != 0 {
-            Some(AdjacencyId::new(word as u32))
-        } else {
-            None
+        for lane in 0..count {
+            let way = match tables.word(leaves[lane].list_index()) {
+                Some(word) => tables.way(word, hashes[lane]),
+                None => leaves[lane].way(),
+            };
+            lines.prefetch(way);
+            ways[lane] = way;
         }
     }
 
@@ -180,6 +184,58 @@ impl PathLists {
 
     /// Points `list` at its buckets. Only the writer does.
     pub(crate) fn publish(&self, list: PathListId, buckets: Buckets) {
+        let end = match buckets {
+            Buckets::Array { start, log2 } => start as usize + (1 << log2),
+            Buckets::Empty | Buckets::Single(_) => 0,
+        };
+        if list.index() >= NEAR_LISTS || end > NEAR_BUCKETS {
+            self.is_large.store(true, Ordering::Relaxed);
+        }
         self.lists[list.index()].store(buckets.pack(), Ordering::Release);
     }
+}
+
+impl ListReader<'_> {
+    /// The word of a list, if there is one with that index.
+    #[inline(always)]
+    fn word(self, list: usize) -> Option<u64> {
+        // Acquire: the buckets are complete before the word that names them is stored.
+        Some(self.lists.get(list)?.load(Ordering::Acquire))
+    }
+
+    /// The way of the flow with this hash by the word of its list, or [`AdjacencyId::NONE`].
+    #[inline(always)]
+    fn way(self, word: u64, flow_hash: u32) -> AdjacencyId {
+        let log2 = (word >> LOG2_SHIFT) as u32;
+        if log2 == 0 {
+            // No way is zero, and wraps.
+            return AdjacencyId::new((word as u32).wrapping_sub(1));
+        }
+        match self.buckets.get(bucket(word, log2, flow_hash)) {
+            Some(bucket) => AdjacencyId::new(bucket.load(Ordering::Relaxed)),
+            None => AdjacencyId::NONE,
+        }
+    }
+
+    /// Brings close what the ways of the leaves that are lists are read from, in two stages.
+    #[inline(never)]
+    fn approach(self, leaves: &[PackedLeaf], hashes: &[u32]) {
+        for list in leaves.iter().filter_map(|leaf| leaf.path_list()) {
+            prefetch_element(self.lists, list.index());
+        }
+        for (leaf, hash) in leaves.iter().zip(hashes) {
+            let word = self.word(leaf.list_index()).unwrap_or(0);
+            let log2 = (word >> LOG2_SHIFT) as u32;
+            if log2 != 0 {
+                prefetch_element(self.buckets, bucket(word, log2, *hash));
+            }
+        }
+    }
+}
+
+/// The bucket of the flow with this hash, in an array.
+#[inline(always)]
+const fn bucket(word: u64, log2: u32, flow_hash: u32) -> usize {
+    let mask = (1_u32 << log2) - 1;
+    (word as u32 + (flow_hash & mask)) as usize
 }

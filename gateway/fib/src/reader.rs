@@ -75,27 +75,34 @@ impl Reader {
     /// slices has.
     #[inline]
     pub fn host_batch(&self, vrfs: &[VrfId], addresses: &[Ipv4Addr], ways: &mut [AdjacencyId]) {
-        let hosts = self.tables.hosts.hosts();
-        for ((vrfs, addresses), ways) in vrfs
-            .chunks(LANES)
-            .zip(addresses.chunks(LANES))
-            .zip(ways.chunks_mut(LANES))
-        {
-            let mut keys = [Permuted::default(); LANES];
-            for ((key, &vrf), &address) in keys.iter_mut().zip(vrfs).zip(addresses) {
-                *key = hosts.permute(vrf, address);
-                hosts.prefetch(*key);
-            }
-            let count = vrfs.len().min(addresses.len()).min(ways.len());
-            let mut missed = false;
-            for (key, way) in keys.iter().zip(&mut ways[..count]) {
-                *way = hosts.get_preferred(*key).unwrap_or(AdjacencyId::NONE);
-                missed |= *way == AdjacencyId::NONE;
-                self.prefetch_adjacency(*way);
-            }
-            if missed {
-                self.find_missed(vrfs, addresses, &keys, &mut ways[..count]);
-            }
+        let lanes = vrfs.chunks(LANES).zip(addresses.chunks(LANES));
+        for ((vrfs, addresses), ways) in lanes.zip(ways.chunks_mut(LANES)) {
+            self.host_lanes(vrfs, addresses, ways);
+        }
+    }
+
+    /// [`Self::host_batch`] of as many as pass the stages together.
+    #[inline(never)]
+    fn host_lanes(&self, vrfs: &[VrfId], addresses: &[Ipv4Addr], ways: &mut [AdjacencyId]) {
+        let (hosts, lines) = (self.tables.hosts.hosts(), self.tables.adjacencies.ahead());
+        let count = vrfs.len().min(addresses.len()).min(ways.len()).min(LANES);
+        let (vrfs, addresses) = (&vrfs[..count], &addresses[..count]);
+        let ways = &mut ways[..count];
+        let mut keys = [Permuted::default(); LANES];
+        // Nothing but arithmetic, for several at once.
+        for lane in 0..count {
+            keys[lane] = hosts.permute(vrfs[lane], addresses[lane]);
+        }
+        for key in &keys[..count] {
+            hosts.prefetch(*key);
+        }
+        for lane in 0..count {
+            ways[lane] = hosts.get_preferred(keys[lane]);
+            lines.prefetch(ways[lane]);
+        }
+        let missed = |missed, way: &AdjacencyId| missed | (*way == AdjacencyId::NONE);
+        if ways.iter().fold(false, missed) {
+            self.find_missed(vrfs, addresses, &keys, ways);
         }
     }
 
@@ -136,27 +143,10 @@ impl Reader {
         flow_hashes: &[u32],
         ways: &mut [AdjacencyId],
     ) {
-        let lists = &self.tables.path_lists;
-        for ((leaves, hashes), ways) in leaves
-            .chunks(LANES)
-            .zip(flow_hashes.chunks(LANES))
-            .zip(ways.chunks_mut(LANES))
-        {
-            for leaf in leaves {
-                if let Some(list) = leaf.path_list() {
-                    lists.prefetch(list);
-                }
-            }
-            let mut words = [0; LANES];
-            for ((word, leaf), hash) in words.iter_mut().zip(leaves).zip(hashes) {
-                *word = lists.word(*leaf);
-                lists.prefetch_bucket(*word, *hash);
-            }
-            let known = leaves.len().min(hashes.len());
-            for ((way, word), hash) in ways.iter_mut().zip(&words[..known]).zip(hashes) {
-                *way = lists.select_in(*word, *hash).unwrap_or(AdjacencyId::NONE);
-                self.prefetch_adjacency(*way);
-            }
+        let (lists, lines) = (&self.tables.path_lists, self.tables.adjacencies.ahead());
+        let lanes = leaves.chunks(LANES).zip(flow_hashes.chunks(LANES));
+        for ((leaves, hashes), ways) in lanes.zip(ways.chunks_mut(LANES)) {
+            lists.select_lanes(lines, leaves, hashes, ways);
         }
     }
 
@@ -167,9 +157,9 @@ impl Reader {
     }
 
     /// Brings close what [`Self::rewrite`] and [`Self::adjacency`] read.
-    #[inline]
+    #[inline(always)]
     pub fn prefetch_adjacency(&self, id: AdjacencyId) {
-        self.tables.adjacencies.prefetch(id);
+        self.tables.adjacencies.ahead().prefetch(id);
     }
 
     /// What to put before a packet that leaves this way, from one cache line; `None` unless the

@@ -10,7 +10,7 @@ use crate::host_table::HostTable;
 use crate::leaf::MAX_INDEX;
 use crate::path_list::PathLists;
 use crate::quiescent::Epochs;
-use crate::trie::{InProvider, InTenant, Trees};
+use crate::trie::Trees;
 use crate::{
     Address, Adjacency, AdjacencyId, FibError, Leaf, PackedLeaf, PathListId, Reader, Rewrite,
     Writer,
@@ -119,11 +119,7 @@ impl Tables {
         leaves: &mut [PackedLeaf],
     ) {
         let trees = self.trees(A::FAMILY);
-        if vrf == VrfId::PROVIDER {
-            trees.lookup_batch(&InProvider, addresses, leaves);
-        } else {
-            trees.lookup_batch(&InTenant(vrf), addresses, leaves);
-        }
+        trees.lookup_batch(vrf, addresses, leaves);
     }
 
     #[inline]

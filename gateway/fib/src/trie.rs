@@ -12,7 +12,8 @@ use sekisho_mem::{HugeSlice, prefetch_read};
 use sekisho_types::VrfId;
 
 use crate::leaf::CHILD;
-use crate::nodes::{INHERIT, NO_NODE, NodeReader, Nodes, is_child};
+use crate::nodes::Kind::{Dense, NotDense};
+use crate::nodes::{self, INHERIT, NO_NODE, NodeReader, Nodes, is_child};
 use crate::{Address, FibError, Leaf, PackedLeaf};
 
 /// Bits the provider's roots decide.
@@ -71,10 +72,10 @@ impl Trees {
     /// The roots of the provider VRF, and one of each VRF.
     #[inline(always)]
     fn read(&self) -> Reading<'_> {
-        let (provider, tenants) = self.roots.split_at(1 << WIDE);
+        let (provider, tenants) = self.roots.as_chunks();
         Reading {
-            provider,
-            tenants,
+            provider: &provider[0],
+            tenants: &tenants.as_chunks().0[0],
             nodes: self.nodes.read(),
         }
     }
@@ -86,11 +87,10 @@ impl Trees {
         // Acquire: a node is complete before the word that names it is stored.
         let root = Root::unpack(trees.root(vrf, address).load(Ordering::Acquire));
         let dense = A::DENSE && vrf == VrfId::PROVIDER;
-        let mut word = trees
-            .nodes
-            .word_at(trees.nodes.find_either(dense, root.node, address));
+        let kind = nodes::Kind::Either { dense };
+        let mut word = trees.nodes.step(kind, root.node, address);
         while is_child(word) {
-            word = trees.nodes.step(word & !CHILD, address);
+            word = trees.nodes.step(NotDense, word & !CHILD, address);
         }
         inherit(word, root.cover)
     }
@@ -114,84 +114,29 @@ impl Trees {
             let (vrfs, addresses) = (&vrfs[lanes.clone()], &addresses[lanes.clone()]);
             let leaves = &mut leaves[lanes];
             match kind {
-                Kind::Provider => self.lookup_batch(&InProvider, addresses, leaves),
-                Kind::Tenants => self.lookup_batch(&OfTenants(vrfs), addresses, leaves),
-                Kind::Either => self.lookup_batch(vrfs, addresses, leaves),
+                Kind::Provider => self.read().lookup_lanes(InProvider, addresses, leaves),
+                Kind::Tenants => self.read().lookup_lanes(OfTenants(vrfs), addresses, leaves),
+                Kind::Either => self.read().lookup_lanes(OfEither(vrfs), addresses, leaves),
             }
             begin += run;
         }
     }
 
-    /// [`Self::lookup`] of each address in the VRF that `vrf` says for its number, in stages: each
-    /// overlaps the loads of all. A stage has no branch that depends on what was loaded; only
-    /// addresses that are not at their leaf pass the next.
+    /// [`Self::lookup`] of each address in one VRF.
     #[inline]
-    pub(crate) fn lookup_batch<A: Address, V: Vrfs + ?Sized>(
+    pub(crate) fn lookup_batch<A: Address>(
         &self,
-        vrfs: &V,
+        vrf: VrfId,
         addresses: &[A],
         leaves: &mut [PackedLeaf],
     ) {
         let trees = self.read();
-        let batches = addresses.chunks(LANES).zip(leaves.chunks_mut(LANES));
-        for (number, (addresses, leaves)) in batches.enumerate() {
-            let vrf = |lane: usize| vrfs.vrf(number * LANES + lane);
-            let addresses = &addresses[..addresses.len().min(leaves.len())];
-            if !matches!(V::KIND, Kind::Tenants) {
-                for (lane, address) in addresses.iter().enumerate() {
-                    prefetch_read(trees.root_of::<A, V>(vrf(lane), *address));
-                }
-            }
-            let mut roots = [0; LANES];
-            for (lane, (root, address)) in roots.iter_mut().zip(addresses).enumerate() {
-                *root = trees
-                    .root_of::<A, V>(vrf(lane), *address)
-                    .load(Ordering::Acquire);
-                prefetch_read(trees.nodes.block(Root::unpack(*root).node));
-            }
-            // Those that go further; the number of them in a register.
-            let mut lower = [(0, 0); LANES];
-            let mut count = 0;
-            if A::DENSE && !matches!(V::KIND, Kind::Either) {
-                // What a node leads to is mostly on the line that was just read.
-                let lanes = addresses.iter().zip(&roots).zip(&mut *leaves);
-                for (lane, ((address, root), leaf)) in lanes.enumerate() {
-                    let Root { node, cover } = Root::unpack(*root);
-                    let word = match V::KIND {
-                        Kind::Provider => {
-                            trees.nodes.word_at(trees.nodes.find_dense(node, *address))
-                        }
-                        _ => trees.nodes.step(node, *address),
-                    };
-                    *leaf = inherit(word, cover);
-                    count = keep(&mut lower, count, lane, word);
-                }
+        let lanes = addresses.chunks(LANES).zip(leaves.chunks_mut(LANES));
+        for (addresses, leaves) in lanes {
+            if vrf == VrfId::PROVIDER {
+                trees.lookup_lanes(InProvider, addresses, leaves);
             } else {
-                let mut found = [0; LANES];
-                let lanes = addresses.iter().zip(&roots).zip(&mut found);
-                for (lane, ((address, root), found)) in lanes.enumerate() {
-                    let Root { node, .. } = Root::unpack(*root);
-                    *found = match (V::KIND, A::DENSE) {
-                        (Kind::Either, true) => {
-                            let dense = vrf(lane) == VrfId::PROVIDER;
-                            trees.nodes.find_either(dense, node, *address)
-                        }
-                        _ => trees.nodes.find(node, *address),
-                    };
-                    trees.nodes.prefetch_at(*found);
-                }
-                let lanes = found.iter().zip(&roots).zip(&mut *leaves);
-                for (lane, ((found, root), leaf)) in lanes.enumerate().take(addresses.len()) {
-                    let word = trees.nodes.word_at(*found);
-                    *leaf = inherit(word, Root::unpack(*root).cover);
-                    count = keep(&mut lower, count, lane, word);
-                }
-            }
-            for (_, word) in &lower[..count.min(LANES)] {
-                prefetch_read(trees.nodes.block(*word & !CHILD));
-            }
-            while count > 0 {
-                count = trees.descend(addresses, &roots, leaves, &mut lower, count);
+                trees.lookup_lanes(InTenant(vrf), addresses, leaves);
             }
         }
     }
@@ -200,8 +145,8 @@ impl Trees {
 /// The trees as a lookup reads them: where they lie, in registers.
 #[derive(Clone, Copy)]
 struct Reading<'a> {
-    provider: &'a [AtomicU64],
-    tenants: &'a [AtomicU64],
+    provider: &'a [AtomicU64; 1 << WIDE],
+    tenants: &'a [AtomicU64; VRFS],
     nodes: NodeReader<'a>,
 }
 
@@ -217,7 +162,7 @@ impl<'a> Reading<'a> {
 
     /// [`Self::root`], for VRFs that are known to be of a kind.
     #[inline(always)]
-    fn root_of<A: Address, V: Vrfs + ?Sized>(self, vrf: VrfId, address: A) -> &'a AtomicU64 {
+    fn root_of<A: Address, V: Vrfs>(self, vrf: VrfId, address: A) -> &'a AtomicU64 {
         match V::KIND {
             Kind::Provider => &self.provider[address.bits_at(0, WIDE)],
             Kind::Tenants => &self.tenants[vrf.index()],
@@ -225,29 +170,91 @@ impl<'a> Reading<'a> {
         }
     }
 
-    /// Takes the first `count` lanes of `lower` one node further. Those that are not at their leaf
-    /// then are in `lower` again; returns how many.
-    #[inline]
-    fn descend<A: Address>(
+    /// Looks up the addresses of a batch at most in stages: each overlaps the loads of all. A stage
+    /// has no branch that depends on what was loaded; only addresses that are not at their leaf pass
+    /// the next.
+    #[inline(never)]
+    fn lookup_lanes<A: Address, V: Vrfs>(
         self,
+        vrfs: V,
         addresses: &[A],
-        roots: &[u64; LANES],
         leaves: &mut [PackedLeaf],
-        lower: &mut Lower,
-        count: usize,
-    ) -> usize {
-        let mut next = 0;
-        for at in 0..count.min(LANES) {
-            let (lane, word) = lower[at];
-            let lane = lane as usize % LANES;
-            let word = self.nodes.step(word & !CHILD, addresses[lane]);
-            leaves[lane] = inherit(word, Root::unpack(roots[lane]).cover);
-            // Never beyond `at`.
-            next = keep(lower, next, lane, word);
-            let node = select_unpredictable(is_child(word), word & !CHILD, NO_NODE);
-            prefetch_read(self.nodes.block(node));
+    ) {
+        let count = addresses.len().min(leaves.len()).min(LANES);
+        let vrfs = vrfs.first(count);
+        let (addresses, leaves) = (&addresses[..count], &mut leaves[..count]);
+        if !matches!(V::KIND, Kind::Tenants) {
+            for (lane, address) in addresses.iter().enumerate() {
+                prefetch_read(self.root_of::<A, V>(vrfs.vrf(lane), *address));
+            }
         }
-        next
+        let mut roots = [0; LANES];
+        for lane in 0..count {
+            // Acquire: a node is complete before the word that names it is stored.
+            let root = self.root_of::<A, V>(vrfs.vrf(lane), addresses[lane]);
+            roots[lane] = root.load(Ordering::Acquire);
+            self.nodes.prefetch(Root::unpack(roots[lane]).node);
+        }
+        let kind = |lane: usize| match (A::DENSE, V::KIND) {
+            (false, _) | (true, Kind::Tenants) => NotDense,
+            (true, Kind::Provider) => Dense,
+            (true, Kind::Either) => nodes::Kind::Either {
+                dense: vrfs.vrf(lane) == VrfId::PROVIDER,
+            },
+        };
+        let mut all = 0;
+        if A::DENSE && !matches!(V::KIND, Kind::Either) {
+            // What a node leads to is mostly on the line that was just read.
+            for lane in 0..count {
+                let Root { node, cover } = Root::unpack(roots[lane]);
+                let word = self.nodes.step(kind(lane), node, addresses[lane]);
+                leaves[lane] = inherit(word, cover);
+                all |= word;
+            }
+        } else {
+            let mut found = [0; LANES];
+            for lane in 0..count {
+                let Root { node, .. } = Root::unpack(roots[lane]);
+                found[lane] = self.nodes.find(kind(lane), node, addresses[lane]);
+                self.nodes.prefetch_at(found[lane]);
+            }
+            for lane in 0..count {
+                let word = self.nodes.word_at(found[lane]);
+                leaves[lane] = inherit(word, Root::unpack(roots[lane]).cover);
+                all |= word;
+            }
+        }
+        if is_child(all) {
+            self.descend(addresses, &roots, leaves);
+        }
+    }
+
+    /// Takes the addresses that are not at their leaf, where a word that names a node is instead, all
+    /// the way.
+    #[inline(never)]
+    fn descend<A: Address>(self, addresses: &[A], roots: &[u64; LANES], leaves: &mut [PackedLeaf]) {
+        let mut lower = [(0, 0); LANES];
+        let mut count = 0;
+        for (lane, leaf) in leaves.iter().enumerate() {
+            let word = leaf.word();
+            count = keep(&mut lower, count, lane, word);
+            let node = select_unpredictable(is_child(word), word & !CHILD, NO_NODE);
+            self.nodes.prefetch(node);
+        }
+        while count > 0 {
+            let mut next = 0;
+            for at in 0..count.min(LANES) {
+                let (lane, word) = lower[at];
+                let lane = lane as usize % LANES;
+                let word = self.nodes.step(NotDense, word & !CHILD, addresses[lane]);
+                leaves[lane] = inherit(word, Root::unpack(roots[lane]).cover);
+                // Never beyond `at`.
+                next = keep(&mut lower, next, lane, word);
+                let node = select_unpredictable(is_child(word), word & !CHILD, NO_NODE);
+                self.nodes.prefetch(node);
+            }
+            count = next;
+        }
     }
 }
 
@@ -279,14 +286,18 @@ pub(crate) enum Kind {
     Either,
 }
 
+const _: () = assert!(VrfId::PROVIDER.value() == 0, "the lowest number");
+
 /// How many of these VRFs, a batch at most, are best looked up together, and their kind.
 #[inline]
 fn run(vrfs: &[VrfId]) -> (Kind, usize) {
-    // Counted without a branch: mostly all are of one kind.
-    let provider = vrfs.iter().filter(|vrf| **vrf == VrfId::PROVIDER).count();
-    if provider == vrfs.len() {
-        (Kind::Provider, provider)
-    } else if provider == 0 {
+    // Without a branch for each: mostly all are of one kind.
+    let numbers = vrfs.iter().map(|vrf| vrf.value());
+    let ends = |(low, high): (u16, u16), number: u16| (low.min(number), high.max(number));
+    let (lowest, highest) = numbers.fold((u16::MAX, 0), ends);
+    if highest == VrfId::PROVIDER.value() {
+        (Kind::Provider, vrfs.len())
+    } else if lowest != VrfId::PROVIDER.value() {
         (Kind::Tenants, vrfs.len())
     } else {
         mixed_run(vrfs)
@@ -310,55 +321,76 @@ fn mixed_run(vrfs: &[VrfId]) -> (Kind, usize) {
 const SHORT: usize = 8;
 
 /// In which VRF each address of a batch is looked up.
-pub(crate) trait Vrfs {
+trait Vrfs: Copy {
     const KIND: Kind;
 
-    fn vrf(&self, number: usize) -> VrfId;
+    /// Those of the first `count` addresses.
+    #[inline(always)]
+    fn first(self, _count: usize) -> Self {
+        self
+    }
+
+    fn vrf(self, lane: usize) -> VrfId;
 }
 
 /// All in the provider VRF.
-pub(crate) struct InProvider;
+#[derive(Clone, Copy)]
+struct InProvider;
 
 impl Vrfs for InProvider {
     const KIND: Kind = Kind::Provider;
 
     #[inline(always)]
-    fn vrf(&self, _: usize) -> VrfId {
+    fn vrf(self, _: usize) -> VrfId {
         VrfId::PROVIDER
     }
 }
 
 /// All in the same one, a tenant's.
-pub(crate) struct InTenant(pub(crate) VrfId);
+#[derive(Clone, Copy)]
+struct InTenant(VrfId);
 
 impl Vrfs for InTenant {
     const KIND: Kind = Kind::Tenants;
 
     #[inline(always)]
-    fn vrf(&self, _: usize) -> VrfId {
+    fn vrf(self, _: usize) -> VrfId {
         self.0
     }
 }
 
 /// Each in its own tenant's.
+#[derive(Clone, Copy)]
 struct OfTenants<'a>(&'a [VrfId]);
 
 impl Vrfs for OfTenants<'_> {
     const KIND: Kind = Kind::Tenants;
 
     #[inline(always)]
-    fn vrf(&self, number: usize) -> VrfId {
-        // The root of the provider's number among the tenants' names no node.
-        self.0.get(number).copied().unwrap_or(VrfId::PROVIDER)
+    fn first(self, count: usize) -> Self {
+        Self(&self.0[..count])
+    }
+
+    #[inline(always)]
+    fn vrf(self, lane: usize) -> VrfId {
+        self.0[lane]
     }
 }
 
-/// Each in its own; one beyond the slice is in the provider VRF.
-impl Vrfs for [VrfId] {
+/// Each in its own.
+#[derive(Clone, Copy)]
+struct OfEither<'a>(&'a [VrfId]);
+
+impl Vrfs for OfEither<'_> {
     const KIND: Kind = Kind::Either;
 
     #[inline(always)]
-    fn vrf(&self, number: usize) -> VrfId {
-        self.get(number).copied().unwrap_or(VrfId::PROVIDER)
+    fn first(self, count: usize) -> Self {
+        Self(&self.0[..count])
+    }
+
+    #[inline(always)]
+    fn vrf(self, lane: usize) -> VrfId {
+        self.0[lane]
     }
 }
