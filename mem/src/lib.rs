@@ -17,6 +17,7 @@ mod huge;
 mod pair;
 mod prefetch;
 mod tags;
+mod windows;
 mod zeroable;
 
 pub use bits::nth_bit;
@@ -26,4 +27,5 @@ pub use huge::{HugeSlice, MapError};
 pub use pair::load_pair;
 pub use prefetch::{prefetch_element, prefetch_read, prefetch_write};
 pub use tags::{BUCKET_TAGS, equal_tags};
+pub use windows::Windows;
 pub use zeroable::Zeroable;

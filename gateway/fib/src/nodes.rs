@@ -22,7 +22,7 @@
 use std::hint::select_unpredictable;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use sekisho_mem::{HugeSlice, load_pair, prefetch_element};
+use sekisho_mem::{HugeSlice, Windows, load_pair, prefetch_element};
 
 use crate::leaf::CHILD;
 use crate::trie::WIDE;
@@ -82,6 +82,8 @@ pub(crate) struct Nodes {
 #[derive(Clone, Copy)]
 pub(crate) struct NodeReader<'a> {
     blocks: &'a [Block],
+    /// A node may end anywhere in its window.
+    nodes: Windows<'a, Block, MAX_BLOCKS>,
 }
 
 impl Nodes {
@@ -108,6 +110,7 @@ impl Nodes {
     pub(crate) fn read(&self) -> NodeReader<'_> {
         NodeReader {
             blocks: &self.blocks,
+            nodes: Windows::new(&self.blocks),
         }
     }
 
@@ -172,9 +175,7 @@ impl Nodes {
 impl<'a> NodeReader<'a> {
     #[inline(always)]
     fn node(self, node: u32) -> &'a Node {
-        let first = node as usize;
-        let blocks = &self.blocks[first..first + MAX_BLOCKS];
-        &blocks.as_flattened().as_chunks().0[0]
+        &self.nodes.at(node as usize).as_flattened().as_chunks().0[0]
     }
 
     /// Brings the first words of a node close.

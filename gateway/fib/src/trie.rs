@@ -202,14 +202,12 @@ impl<'a> Reading<'a> {
                 dense: vrfs.vrf(lane) == VrfId::PROVIDER,
             },
         };
-        let mut all = 0;
         if A::DENSE && !matches!(V::KIND, Kind::Either) {
             // What a node leads to is mostly on the line that was just read.
             for lane in 0..count {
                 let Root { node, cover } = Root::unpack(roots[lane]);
                 let word = self.nodes.step(kind(lane), node, addresses[lane]);
                 leaves[lane] = inherit(word, cover);
-                all |= word;
             }
         } else {
             let mut found = [0; LANES];
@@ -221,10 +219,9 @@ impl<'a> Reading<'a> {
             for lane in 0..count {
                 let word = self.nodes.word_at(found[lane]);
                 leaves[lane] = inherit(word, Root::unpack(roots[lane]).cover);
-                all |= word;
             }
         }
-        if is_child(all) {
+        if is_child(leaves.iter().fold(0, |all, leaf| all | leaf.word())) {
             self.descend(addresses, &roots, leaves);
         }
     }

@@ -99,6 +99,45 @@ fn share(choices: &[Option<AdjacencyId>], member: AdjacencyId) -> f64 {
 }
 
 #[test]
+fn a_batch_chooses_as_one_flow_does_from_few_lists_and_from_many() {
+    let capacity = Capacity {
+        adjacencies: 256,
+        path_lists: 4096,
+        buckets: 1 << 16,
+        ..CAPACITY
+    };
+    let (tables, mut writer) = Tables::new(1, capacity).unwrap();
+    let reader = tables.reader(WorkerId::new(0)).unwrap();
+    let ways: Vec<_> = (0..=255)
+        .map(|last| writer.create_adjacency(&resolved(last)).unwrap())
+        .collect();
+    let mut leaves = vec![Leaf::Local.packed(), Leaf::Adjacency(ways[9]).packed()];
+    for number in 0..3000_u32 {
+        // None, one or two members.
+        let members = equal(&ways[number as usize % 200..][..number as usize % 3]);
+        let hops = next_hops(&[(number >> 8) as u8, number as u8]);
+        let list = writer.acquire_path_list(&hops).unwrap().id;
+        writer.resolve_path_list(list, &members).unwrap();
+        leaves.push(Leaf::PathList(list).packed());
+        if ![20, 1500, 2999].contains(&number) {
+            continue;
+        }
+        let hashes: Vec<u32> = (1..=leaves.len() as u32)
+            .map(|flow| flow.wrapping_mul(0x9e37_79b9))
+            .collect();
+        let mut chosen = vec![AdjacencyId::NONE; leaves.len()];
+        reader.select_batch(&leaves, &hashes, &mut chosen);
+        for ((leaf, hash), chosen) in leaves.iter().zip(hashes).zip(chosen) {
+            let way = match leaf.unpack() {
+                Leaf::PathList(list) => reader.select(list, hash),
+                leaf => leaf.packed().adjacency(),
+            };
+            assert_eq!(chosen, way.unwrap_or(AdjacencyId::NONE));
+        }
+    }
+}
+
+#[test]
 fn flows_spread_by_weight() {
     let mut writer = writer();
     let (list, ways) = group(&mut writer, 3);

@@ -353,6 +353,7 @@ fn an_adjacency_replaced_again_before_it_settled_shows_the_last() {
     for mark in 2..=4 {
         writer.replace_adjacency(id, &adjacency(mark)).unwrap();
         assert_eq!(reader.adjacency(id), adjacency(mark));
+        narrow_readings_agree(&reader, id, mark);
     }
     // The line itself and two spare ones.
     assert_eq!(writer.stats().waiting, 3);
@@ -362,7 +363,34 @@ fn an_adjacency_replaced_again_before_it_settled_shows_the_last() {
         writer.reclaim();
         assert_eq!(writer.stats().waiting, left);
         assert_eq!(reader.adjacency(id), adjacency(4));
+        narrow_readings_agree(&reader, id, 4);
     }
+    writer.replace_adjacency(id, &adjacency(5)).unwrap();
+    narrow_readings_agree(&reader, id, 5);
+    let glean = Adjacency::Glean {
+        link: Link::Segment(SegmentId::new(5)),
+    };
+    writer.replace_adjacency(id, &glean).unwrap();
+    for id in [id, AdjacencyId::NONE] {
+        assert_eq!(reader.egress(id), None);
+        assert!(reader.rewrite(id).is_none());
+        assert!(!reader.lives_at(id, SegmentId::new(5), 0, 0));
+    }
+}
+
+/// What is asked of an adjacency alone is what all of it says.
+fn narrow_readings_agree(reader: &Reader, id: AdjacencyId, mark: u8) {
+    let rewrite = reader.rewrite(id).unwrap();
+    let egress = Some((kind_of(mark), InterfaceId::new(mark.into())));
+    assert_eq!(reader.egress(id), egress);
+    let (mac, vtep) = (rewrite.destination_word(), u32::from_ne_bytes([mark; 4]));
+    assert_eq!(rewrite.address_word(), vtep);
+    let lives_at = |segment, mac, vtep| reader.lives_at(id, SegmentId::new(segment), mac, vtep);
+    let is_tunnel = kind_of(mark) == RewriteKind::Tunnel;
+    assert_eq!(lives_at(mark.into(), mac, vtep), is_tunnel);
+    assert!(!lives_at(u16::from(mark) + 1, mac, vtep));
+    assert!(!lives_at(mark.into(), mac ^ 1 << 47, vtep));
+    assert!(!lives_at(mark.into(), mac, vtep ^ 1 << 31));
 }
 
 /// Nodes come, part, join and go on the way to the address, and so do prefixes above and below it.
