@@ -3,7 +3,12 @@
 /// Asks for the first line of `value` to be brought close, for reading.
 #[inline(always)]
 pub fn prefetch_read<T>(value: &T) {
-    let address = std::ptr::from_ref(value);
+    read_soon(value);
+}
+
+/// [`prefetch_read`] of whatever may be at an address.
+#[inline(always)]
+pub(crate) fn read_soon<T>(address: *const T) {
     #[cfg(target_arch = "x86_64")]
     // SAFETY: a prefetch has no effect but on caches, whatever the address.
     unsafe {
@@ -24,7 +29,12 @@ pub fn prefetch_read<T>(value: &T) {
 /// Takes a shared reference: nothing is written yet.
 #[inline(always)]
 pub fn prefetch_write<T>(value: &T) {
-    let address = std::ptr::from_ref(value);
+    write_soon(value);
+}
+
+/// [`prefetch_write`] of whatever may be at an address.
+#[inline(always)]
+pub(crate) fn write_soon<T>(address: *const T) {
     #[cfg(target_arch = "x86_64")]
     // SAFETY: a prefetch has no effect but on caches, whatever the address.
     unsafe {
@@ -50,6 +60,10 @@ mod tests {
         for value in table.iter().step_by(8) {
             prefetch_read(value);
             prefetch_write(value);
+        }
+        for place in [0, 1 << 19, 1 << 20, usize::MAX] {
+            table.prefetch_read(place);
+            table.prefetch_write(place);
         }
         assert!(table.iter().all(|&value| value == 0));
     }

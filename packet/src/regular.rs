@@ -19,8 +19,9 @@ const IP: usize = 20;
 const TCP: u8 = IpProtocol::TCP.0;
 const UDP: u8 = IpProtocol::UDP.0;
 /// What the header's checksum changes by when the time to live goes down by one (RFC 1624): the
-/// complement of the old word plus the new one, whatever they are.
-const TTL_DELTA: u32 = 0xfeff;
+/// complement of the old word plus the new one, whatever they are. The time to live is the low octet of
+/// its word as it is in memory.
+const TTL_DELTA: u32 = 0xfffe;
 /// Of the first word as it is in memory: version and header length, more-fragments and offset.
 const SHAPE_MASK: u64 = u64::from_le_bytes([0xff, 0, 0, 0, 0, 0, 0x3f, 0xff]);
 const SHAPE: u64 = 0x45;
@@ -266,15 +267,15 @@ impl TunnelEnd {
     }
 }
 
-/// What becomes of one side of a packet.
+/// What becomes of one side of a packet, in words as a little-endian load takes them from it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Translation {
     /// The new address.
-    pub address: u32,
+    pub address_wire: u32,
     /// The new port.
-    pub port: u16,
+    pub port_wire: u16,
     /// What the header's checksum changes by: complements of old 16-bit words plus new ones, not
-    /// folded.
+    /// folded, less than 2^31. The order of octets does not matter (RFC 1071 section 2).
     pub ip_delta: u32,
     /// What the TCP or UDP checksum changes by.
     pub l4_delta: u32,
@@ -297,8 +298,8 @@ pub fn forward(packet: &mut [u8]) -> bool {
         return false;
     };
     head[8] = head[8].wrapping_sub(1);
-    let sum = adjusted(u16::from_be_bytes([head[10], head[11]]), TTL_DELTA);
-    head[10..12].copy_from_slice(&sum.to_be_bytes());
+    let sum = adjusted(u16::from_le_bytes([head[10], head[11]]), TTL_DELTA);
+    head[10..12].copy_from_slice(&sum.to_le_bytes());
     true
 }
 
@@ -311,12 +312,12 @@ pub fn translate(packet: &mut [u8], protocol: u8, side: Side, to: &Translation) 
     let Some(l4) = packet.get_mut(checksum_at..checksum_at + 2) else {
         return false;
     };
-    let old = u16::from_be_bytes([l4[0], l4[1]]);
+    let old = u16::from_le_bytes([l4[0], l4[1]]);
     let new = adjusted(old, to.l4_delta);
     // RFC 768: a checksum of zero means none, and stays; a computed one is sent as all ones.
     let new = select(is_udp & (new == 0), 0xffff, new);
     let new = select(is_udp & (old == 0), old, new);
-    l4.copy_from_slice(&new.to_be_bytes());
+    l4.copy_from_slice(&new.to_le_bytes());
     let Some(head) = packet.first_chunk_mut::<{ IP + 4 }>() else {
         return false;
     };
@@ -324,14 +325,14 @@ pub fn translate(packet: &mut [u8], protocol: u8, side: Side, to: &Translation) 
         Side::Source => (12, 20),
         Side::Destination => (16, 22),
     };
-    head[address_at..address_at + 4].copy_from_slice(&to.address.to_be_bytes());
-    head[port_at..port_at + 2].copy_from_slice(&to.port.to_be_bytes());
+    head[address_at..address_at + 4].copy_from_slice(&to.address_wire.to_le_bytes());
+    head[port_at..port_at + 2].copy_from_slice(&to.port_wire.to_le_bytes());
     head[8] = head[8].wrapping_sub(1);
     let sum = adjusted(
-        u16::from_be_bytes([head[10], head[11]]),
+        u16::from_le_bytes([head[10], head[11]]),
         to.ip_delta + TTL_DELTA,
     );
-    head[10..12].copy_from_slice(&sum.to_be_bytes());
+    head[10..12].copy_from_slice(&sum.to_le_bytes());
     true
 }
 
@@ -339,8 +340,8 @@ pub fn translate(packet: &mut [u8], protocol: u8, side: Side, to: &Translation) 
 #[inline(always)]
 const fn adjusted(checksum: u16, delta: u32) -> u16 {
     let sum = !checksum as u32 + delta;
-    let sum = (sum & 0xffff) + (sum >> 16);
-    !((sum & 0xffff) + (sum >> 16)) as u16
+    // The upper half of this is the sum of the halves, with its carry added back.
+    !(sum.wrapping_add(sum.rotate_left(16)) >> 16) as u16
 }
 
 #[cfg(test)]
@@ -476,12 +477,13 @@ mod tests {
             }
             let halves = |address: u32| (address >> 16) + (address & 0xffff);
             let (old, old_port) = if source { (read.src, read.sport) } else { (read.dst, read.dport) };
-            let ip_delta = halves(!old) + halves(address);
+            let (address_wire, port_wire) = (address.swap_bytes(), port.swap_bytes());
+            let ip_delta = halves(!old.swap_bytes()) + halves(address_wire);
             let to = Translation {
-                address,
-                port,
+                address_wire,
+                port_wire,
                 ip_delta,
-                l4_delta: ip_delta + u32::from(!old_port) + u32::from(port),
+                l4_delta: ip_delta + u32::from(!old_port.swap_bytes()) + u32::from(port_wire),
             };
             let mut slow = bytes.clone();
             let layout = Layout::of(&Ipv4::new(&slow).unwrap());
@@ -508,7 +510,7 @@ mod tests {
         fn any_octets_do_no_harm(mut bytes in prop::collection::vec(any::<u8>(), 0..80)) {
             let _ = Regular::read(&bytes);
             let _ = TunnelEnd::new(Ipv4Addr::LOCALHOST, 4789).read(&bytes);
-            let to = Translation { address: 1, port: 2, ip_delta: 3, l4_delta: 4 };
+            let to = Translation { address_wire: 1, port_wire: 2, ip_delta: 3, l4_delta: 4 };
             translate(&mut bytes, UDP, Side::Source, &to);
             forward(&mut bytes);
         }

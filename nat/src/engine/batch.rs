@@ -81,7 +81,7 @@ impl Engine {
             let probe = &packet.probe;
             self.index.prefetch_second(probe.hash);
             let (Some(transport), Some(target)) = (
-                probe.transport,
+                probe.transport(),
                 self.target_of_new(probe, &packet.tcp, packet.egress),
             ) else {
                 continue;
@@ -107,7 +107,7 @@ impl Engine {
             let hash = wish.key.hash;
             self.ports.prefetch_host(wish.key.host_hash);
             self.mapping_index.prefetch_second(hash);
-            let _ = self.mapping_index.candidates(hash, |number| {
+            self.mapping_index.candidates(hash, |number| {
                 self.mappings.prefetch(number);
             });
         }

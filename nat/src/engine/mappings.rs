@@ -79,7 +79,7 @@ impl Engine {
 
     /// A mapping that lets everybody in.
     pub(super) fn find_open_mapping(&self, probe: &Probe) -> Option<u32> {
-        let transport = probe.transport?;
+        let transport = probe.transport()?;
         let hash = self.open_hash(probe.local, transport);
         self.open_index.find(hash, |number| {
             let mapping = &self.mappings[number];

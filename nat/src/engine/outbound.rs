@@ -93,7 +93,7 @@ impl Engine {
                 });
             }
         };
-        let transport = probe.transport.ok_or(Refusal::Protocol)?;
+        let transport = probe.transport().ok_or(Refusal::Protocol)?;
         if transport == Transport::Tcp && !tcp.opens() {
             return Err(Refusal::NotSyn);
         }
@@ -128,7 +128,7 @@ impl Engine {
         tcp: &TcpSegment,
         egress: InterfaceId,
     ) -> Option<Target> {
-        if probe.transport == Some(Transport::Tcp) && !tcp.opens() {
+        if probe.transport() == Some(Transport::Tcp) && !tcp.opens() {
             return None;
         }
         match self.plan(probe, egress) {
@@ -161,7 +161,7 @@ impl Engine {
             return Plan::Floating(outside);
         }
         let forward = probe
-            .transport
+            .transport()
             .and_then(|transport| self.policy.forward_back(vrf, transport.protocol(), tuple));
         if let Some(outside) = forward {
             return Plan::Stateful(Stateful::Forward(outside));

@@ -3,9 +3,7 @@
 //! An entry lives in one of two buckets; the second follows from the first and the tag, so entries
 //! move without a look at what they stand for. Keys are not stored: the caller compares.
 
-use sekisho_mem::{
-    BUCKET_TAGS, HugeSlice, MapError, equal_tags, prefetch_read, prefetch_write, zeroable_struct,
-};
+use sekisho_mem::{BUCKET_TAGS, HugeSlice, MapError, equal_tags, zeroable_struct};
 
 /// Entries of a bucket.
 const SLOTS: usize = BUCKET_TAGS;
@@ -45,6 +43,13 @@ impl Bucket {
             equal &= equal.wrapping_sub(1);
             (slot < SLOTS).then_some(slot)
         })
+    }
+
+    /// The item of the first slot with the tag.
+    #[inline(always)]
+    fn candidate(&self, tag: u16) -> Option<u32> {
+        let slot = u64::from(equal_tags(&self.tags, tag)).trailing_zeros();
+        self.items.get(slot as usize).copied()
     }
 
     #[inline]
@@ -154,31 +159,38 @@ impl Index {
     /// Asks for the first bucket of `hash` to be brought close.
     #[inline]
     pub(crate) fn prefetch(&self, hash: u64) {
-        prefetch_read(&self.buckets[self.first(hash)]);
+        self.buckets.prefetch_read(self.first(hash));
     }
 
-    /// Tells `each` the numbers that may be stored under `hash` in its first bucket. If there are
-    /// none but may be in the second, asks for that and says so.
-    #[inline]
-    pub(crate) fn candidates(&self, hash: u64, mut each: impl FnMut(u32)) -> bool {
-        let (first, tag) = (self.first(hash), tag_of(hash));
-        let bucket = &self.buckets[first];
-        let mut go_on = bucket.may_be_away(tag);
-        for slot in bucket.slots_of(tag) {
-            go_on = false;
-            each(bucket.items[slot]);
-        }
-        if go_on {
-            prefetch_read(&self.buckets[self.other(first, tag)]);
-        }
-        go_on
+    /// The first number that may be stored under `hash` in its first bucket.
+    #[inline(always)]
+    pub(crate) fn first_candidate(&self, hash: u64) -> Option<u32> {
+        self.buckets[self.first(hash)].candidate(tag_of(hash))
     }
 
-    /// [`Self::candidates`] in the second bucket.
-    pub(crate) fn second_candidates(&self, hash: u64, mut each: impl FnMut(u32)) {
+    /// [`Self::first_candidate`] in the second bucket.
+    #[inline(always)]
+    pub(crate) fn second_candidate(&self, hash: u64) -> Option<u32> {
         let tag = tag_of(hash);
-        let bucket = &self.buckets[self.other(self.first(hash), tag)];
-        for slot in bucket.slots_of(tag) {
+        self.buckets[self.other(self.first(hash), tag)].candidate(tag)
+    }
+
+    /// Asks for the second bucket of `hash` if an entry may be there; says whether.
+    #[inline]
+    pub(crate) fn approach_second(&self, hash: u64) -> bool {
+        let (first, tag) = (self.first(hash), tag_of(hash));
+        let may_be = self.buckets[first].may_be_away(tag);
+        if may_be {
+            self.buckets.prefetch_read(self.other(first, tag));
+        }
+        may_be
+    }
+
+    /// Tells `each` the numbers that may be stored under `hash` in its first bucket.
+    #[inline]
+    pub(crate) fn candidates(&self, hash: u64, mut each: impl FnMut(u32)) {
+        let bucket = &self.buckets[self.first(hash)];
+        for slot in bucket.slots_of(tag_of(hash)) {
             each(bucket.items[slot]);
         }
     }
@@ -189,7 +201,7 @@ impl Index {
         let (first, tag) = (self.first(hash), tag_of(hash));
         let bucket = &self.buckets[first];
         if bucket.may_be_away(tag) | bucket.free_slot().is_none() {
-            prefetch_write(&self.buckets[self.other(first, tag)]);
+            self.buckets.prefetch_write(self.other(first, tag));
         }
     }
 
@@ -198,7 +210,7 @@ impl Index {
     pub(crate) fn prefetch_second_of(&self, hash: u64, item: u32) {
         let (first, tag) = (self.first(hash), tag_of(hash));
         if self.buckets[first].slot_of(tag, item, false).is_none() {
-            prefetch_write(&self.buckets[self.other(first, tag)]);
+            self.buckets.prefetch_write(self.other(first, tag));
         }
     }
 
@@ -284,7 +296,7 @@ impl Index {
         steps[1].bucket = second;
         for slot in 0..SLOTS {
             let next = self.other(first, self.buckets[first].tags[slot]);
-            prefetch_write(&self.buckets[next]);
+            self.buckets.prefetch_write(next);
         }
         // The two roots are their own parents.
         steps[1].parent = 1;
@@ -347,10 +359,10 @@ impl Index {
         }
     }
 
-    /// The first bucket: by the upper half of the hash.
+    /// The first bucket: by the upper bits of the hash, spread over all by multiplication.
     #[inline]
     fn first(&self, hash: u64) -> usize {
-        scale((hash >> 32) as u32, self.buckets.len())
+        ((u128::from(hash) * self.buckets.len() as u128) >> 64) as usize
     }
 
     /// The other bucket of an entry with `tag` in `bucket`; its own inverse.
@@ -365,7 +377,7 @@ impl Index {
     }
 }
 
-/// Spreads 32 random bits over `0..size` by multiplication.
+/// Spreads 32 random bits over `0..size`.
 #[inline]
 fn scale(bits: u32, size: usize) -> usize {
     ((u64::from(bits) * size as u64) >> 32) as usize
@@ -374,8 +386,7 @@ fn scale(bits: u32, size: usize) -> usize {
 /// The tag: the low bits of the hash, never zero.
 #[inline]
 const fn tag_of(hash: u64) -> u16 {
-    let tag = hash as u16;
-    if tag == 0 { 1 } else { tag }
+    hash as u16 | 1 << 15
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 use arrayvec::ArrayVec;
 use sekisho_dpdk::Burst;
 use sekisho_fib::{Leaf, PackedLeaf};
+use sekisho_nat::Candidate;
 use sekisho_packet::regular::Side;
 use sekisho_types::VrfId;
 
@@ -20,9 +21,11 @@ impl Worker {
         let mut ours = ArrayVec::new();
         let mut entering = ArrayVec::new();
         self.part_inward(lanes, &mut entering, &mut ours);
-        self.nat.prefetch_burst(&lanes.inward_probes);
+        let mut candidates = [Candidate::NONE; LANES];
+        self.nat
+            .prefetch_burst(&lanes.inward_probes, &mut candidates);
         lanes.clocks.end(Stage::InwardPrefetch);
-        self.translate_inward(lanes, burst, &ours, &mut entering);
+        self.translate_inward(lanes, burst, &ours, &candidates, &mut entering);
         lanes.clocks.end(Stage::InwardSessions);
         self.find_endpoints(lanes, &entering, burst);
         lanes.clocks.end(Stage::InwardEndpoints);
@@ -92,6 +95,7 @@ impl Worker {
         lanes: &mut Lanes,
         burst: &Burst,
         ours: &[Ours],
+        candidates: &[Candidate; LANES],
         entering: &mut ArrayVec<Entering, LANES>,
     ) {
         let now = self.nat_now();
@@ -101,8 +105,9 @@ impl Worker {
         for (place, &Ours { index, probe }) in ours.iter().enumerate() {
             if let Some(later) = ours.get(place + AHEAD) {
                 self.nat
-                    .prefetch(&lanes.inward_probes[usize::from(later.probe)]);
+                    .ask_again(candidates[usize::from(later.probe) % LANES]);
             }
+            let candidate = candidates[usize::from(probe) % LANES];
             let probe = &lanes.inward_probes[usize::from(probe)];
             let at = usize::from(index) % LANES;
             let lane = &lanes.packets[at];
@@ -110,10 +115,10 @@ impl Worker {
             let tcp = ip
                 .is_tcp()
                 .then(|| segment_of(ip, packet_of(burst, at, lane)));
-            if let Some(hit) = self.nat.hit_inbound(now, probe, tcp.as_ref()) {
+            if let Some(hit) = self.nat.hit_inbound(now, candidate, probe, tcp.as_ref()) {
                 lanes.changes[at] = Change::Side(Side::Destination, translation(&hit));
                 tables.vrfs[count] = hit.vrf;
-                tables.addresses[count] = Ipv4Addr::from_bits(hit.address);
+                tables.addresses[count] = Ipv4Addr::from_bits(hit.address_wire.swap_bytes());
             } else {
                 let outside = Ipv4Addr::from_bits(ip.dst);
                 let Some((vrf, inside)) = self.snapshot.nat.floating_in(outside) else {

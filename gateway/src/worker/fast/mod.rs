@@ -442,15 +442,16 @@ impl Change {
     /// What a packet becomes when one side gets an address and a port.
     fn of(side: Side, ip: &Regular, address: u32, port: u16) -> Self {
         let (old, old_port) = match side {
-            Side::Source => (ip.src, ip.sport),
-            Side::Destination => (ip.dst, ip.dport),
+            Side::Source => (ip.src.swap_bytes(), ip.sport.swap_bytes()),
+            Side::Destination => (ip.dst.swap_bytes(), ip.dport.swap_bytes()),
         };
+        let (address_wire, port_wire) = (address.swap_bytes(), port.swap_bytes());
         let halves = |address: u32| (address >> 16) + (address & 0xffff);
-        let ip_delta = halves(!old) + halves(address);
-        let l4_delta = ip_delta + u32::from(!old_port) + u32::from(port);
+        let ip_delta = halves(!old) + halves(address_wire);
+        let l4_delta = ip_delta + u32::from(!old_port) + u32::from(port_wire);
         let to = Translation {
-            address,
-            port,
+            address_wire,
+            port_wire,
             ip_delta,
             l4_delta,
         };
@@ -473,8 +474,8 @@ impl Change {
 #[inline(always)]
 fn translation(hit: &sekisho_nat::Hit) -> Translation {
     Translation {
-        address: hit.address,
-        port: hit.port,
+        address_wire: hit.address_wire,
+        port_wire: hit.port_wire,
         ip_delta: hit.ip_delta,
         l4_delta: hit.l4_delta,
     }

@@ -6,7 +6,7 @@ use std::net::Ipv4Addr;
 use arrayvec::ArrayVec;
 use sekisho_dpdk::Burst;
 use sekisho_fib::{AdjacencyId, Leaf, PackedLeaf, Rewrite, RewriteKind};
-use sekisho_nat::{Departure, Outbound, Scope, SnatTarget, Time};
+use sekisho_nat::{Candidate, Departure, Outbound, Scope, SnatTarget, Time};
 use sekisho_packet::regular::Side;
 use sekisho_types::{InterfaceId, VrfId};
 
@@ -33,11 +33,12 @@ impl Worker {
     pub(super) fn outward(&mut self, lanes: &mut Lanes, burst: &Burst) {
         self.look_up_outward(lanes);
         lanes.clocks.end(Stage::OutwardTables);
-        self.nat.prefetch_burst(&lanes.probes);
+        let mut candidates = [Candidate::NONE; LANES];
+        self.nat.prefetch_burst(&lanes.probes, &mut candidates);
         lanes.clocks.end(Stage::OutwardPrefetch);
         let checked = self.check_outward(lanes, burst);
         lanes.clocks.end(Stage::OutwardCheck);
-        self.translate_outward(lanes, burst, &checked);
+        self.translate_outward(lanes, burst, &checked, &candidates);
         lanes.clocks.end(Stage::OutwardSessions);
     }
 
@@ -72,14 +73,21 @@ impl Worker {
 
     /// What changes in packets that leave their tenant: by their session, or by a rule that needs
     /// none. Those that need a new session get one together.
-    fn translate_outward(&mut self, lanes: &mut Lanes, burst: &Burst, checked: &[Checked]) {
+    fn translate_outward(
+        &mut self,
+        lanes: &mut Lanes,
+        burst: &Burst,
+        checked: &[Checked],
+        candidates: &[Candidate; LANES],
+    ) {
         let now = self.nat_now();
         lanes.departing.clear();
         let mut departures = ArrayVec::<Departure, LANES>::new();
         for (number, packet) in checked.iter().enumerate() {
             let (place, at) = (usize::from(packet.place), usize::from(packet.index) % LANES);
             if let Some(later) = checked.get(number + AHEAD) {
-                self.nat.prefetch(&lanes.probes[usize::from(later.place)]);
+                self.nat
+                    .ask_again(candidates[usize::from(later.place) % LANES]);
             }
             let lane = &lanes.packets[at];
             let Some(segment) = self.snapshot.tunnels.at(lane.place) else {
@@ -93,9 +101,13 @@ impl Worker {
             if lanes.tables.leaves[place] != CROSSING {
                 lanes.changes[at] = Change::Nothing;
             } else if segment.nat.stateful
-                && let Some(hit) = self
-                    .nat
-                    .hit_outbound(now, probe, tcp.as_ref(), packet.egress)
+                && let Some(hit) = self.nat.hit_outbound(
+                    now,
+                    candidates[place % LANES],
+                    probe,
+                    tcp.as_ref(),
+                    packet.egress,
+                )
             {
                 lanes.changes[at] = Change::Side(Side::Source, translation(&hit));
             } else {
