@@ -166,6 +166,18 @@ impl Word {
         Self::pack_wire(flow.src, flow.ports << 16, flow.protocol.into())
     }
 
+    /// [`Self::outside`] by the address as a little-endian load takes it from a packet.
+    #[inline(always)]
+    pub(crate) fn outside_at(address_wire: u32, port: u16) -> Self {
+        Self::pack_wire(address_wire, u32::from(port.swap_bytes()) << 16, 0)
+    }
+
+    /// The same address, VRF or protocol with another port, likewise.
+    #[inline(always)]
+    pub(crate) const fn with_port_wire(self, port_wire: u16) -> Self {
+        Self(self.without_port().0 | (port_wire as u64) << 16)
+    }
+
     fn pack(tuple: SocketAddrV4, low: u16) -> Self {
         let port = u32::from(tuple.port().swap_bytes()) << 16;
         Self::pack_wire(u32::from(*tuple.ip()).swap_bytes(), port, low)

@@ -155,8 +155,8 @@ zeroable_struct! {
         pub(crate) block: u32,
         /// Sessions that use it; it goes with the last one.
         pub(crate) sessions: u32,
-        /// The inside port.
-        pub(crate) port: u16,
+        /// The inside port, in the order of its octets in a packet.
+        pub(crate) port_wire: u16,
         /// The place of the outside port in its block; the transport in the upper two bits.
         place: u8,
         flags: u8,
@@ -173,8 +173,8 @@ const OPEN: u8 = 2;
 impl Mapping {
     /// Makes a free record a mapping without sessions, in place.
     #[inline]
-    pub(crate) const fn begin(&mut self, port: u16, outside_port: u16, transport: Transport) {
-        self.port = port;
+    pub(crate) const fn begin(&mut self, port_wire: u16, outside_port: u16, transport: Transport) {
+        self.port_wire = port_wire;
         self.place = (outside_port % BLOCK_PORTS) as u8 | (transport as u8) << 6;
     }
 
