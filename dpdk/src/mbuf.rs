@@ -171,24 +171,25 @@ impl Mbuf {
     }
 
     /// Makes the packet begin `front` octets further on (before its present start, in the headroom,
-    /// if that is negative) and be `len` octets long; `false`, and nothing happens, when the headroom
-    /// is shorter, the packet ends before that, or it is not in one buffer.
+    /// if that is negative) and be `len` octets long, and hands it out; `None`, and nothing happens,
+    /// when the headroom is shorter, the packet ends before that, or it is not in one buffer.
     #[inline(always)]
-    pub fn reframe(&mut self, front: i32, len: u32) -> bool {
+    pub fn reframe(&mut self, front: i32, len: u32) -> Option<&mut [u8]> {
         let raw = self.raw_mut();
-        let (offset, end) = (
-            i32::from(raw.data_off),
-            u32::from(raw.data_off) + u32::from(raw.data_len),
-        );
+        let offset = i32::from(raw.data_off);
         let start = offset.wrapping_add(front);
-        let fits = (start >= 0) & (start as u32 <= end) & (raw.nb_segs == 1);
-        let fits = fits && len <= end - start as u32;
-        if fits {
-            raw.data_off = start as u16;
-            raw.data_len = len as u16;
-            raw.pkt_len = len;
+        let room = (offset + i32::from(raw.data_len)).wrapping_sub(start);
+        if (start < 0) | (room < 0) | (raw.nb_segs != 1) || len > room as u32 {
+            return None;
         }
-        fits
+        raw.data_off = start as u16;
+        raw.data_len = len as u16;
+        raw.pkt_len = len;
+        // SAFETY: `0 <= start` and `start + len` is at most where the packet ended; see `data`.
+        Some(unsafe {
+            let first = raw.buf_addr.cast::<u8>().add(start as usize);
+            slice::from_raw_parts_mut(first, len as usize)
+        })
     }
 
     /// Asks the CPU to bring the packet's bookkeeping (lengths and offsets) near.

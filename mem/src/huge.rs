@@ -6,7 +6,7 @@ use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
 use std::ptr::{self, NonNull};
 
-use crate::Zeroable;
+use crate::{Zeroable, prefetch};
 
 /// The size and alignment of a huge page, in octets.
 const HUGE_PAGE: usize = 2 << 20;
@@ -101,6 +101,19 @@ impl<T> HugeSlice<T> {
     /// Octets of address space it takes.
     pub const fn mapped_bytes(&self) -> usize {
         self.mapped
+    }
+
+    /// Asks for the first line of an element to be brought close, for reading. Without a look whether
+    /// there is such an element: a wrong place costs a line of the cache.
+    #[inline(always)]
+    pub fn prefetch_read(&self, place: usize) {
+        prefetch::read_soon(self.start.as_ptr().wrapping_add(place));
+    }
+
+    /// [`Self::prefetch_read`] of an element that will be written.
+    #[inline(always)]
+    pub fn prefetch_write(&self, place: usize) {
+        prefetch::write_soon(self.start.as_ptr().wrapping_add(place));
     }
 }
 

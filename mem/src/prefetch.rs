@@ -3,18 +3,19 @@
 /// Asks for the first line of `value` to be brought close, for reading.
 #[inline(always)]
 pub fn prefetch_read<T>(value: &T) {
-    read_ahead(value);
+    read_soon(value);
 }
 
 /// [`prefetch_read`] of the element of `table` with this number. No bound is checked: beyond the
 /// table, what lies there is asked for, if anything does.
 #[inline(always)]
 pub fn prefetch_element<T>(table: &[T], index: usize) {
-    read_ahead(table.as_ptr().wrapping_add(index));
+    read_soon(table.as_ptr().wrapping_add(index));
 }
 
+/// [`prefetch_read`] of whatever may be at an address.
 #[inline(always)]
-fn read_ahead<T>(address: *const T) {
+pub(crate) fn read_soon<T>(address: *const T) {
     #[cfg(target_arch = "x86_64")]
     // SAFETY: a prefetch has no effect but on caches, whatever the address.
     unsafe {
@@ -35,7 +36,12 @@ fn read_ahead<T>(address: *const T) {
 /// Takes a shared reference: nothing is written yet.
 #[inline(always)]
 pub fn prefetch_write<T>(value: &T) {
-    let address = std::ptr::from_ref(value);
+    write_soon(value);
+}
+
+/// [`prefetch_write`] of whatever may be at an address.
+#[inline(always)]
+pub(crate) fn write_soon<T>(address: *const T) {
     #[cfg(target_arch = "x86_64")]
     // SAFETY: a prefetch has no effect but on caches, whatever the address.
     unsafe {
@@ -61,6 +67,10 @@ mod tests {
         for value in table.iter().step_by(8) {
             prefetch_read(value);
             prefetch_write(value);
+        }
+        for place in [0, 1 << 19, 1 << 20, usize::MAX] {
+            table.prefetch_read(place);
+            table.prefetch_write(place);
         }
         for index in [0, table.len(), usize::MAX] {
             prefetch_element(&table, index);

@@ -32,6 +32,20 @@ impl FlowKey {
     }
 }
 
+/// The same of a TCP or UDP packet, in words as a little-endian load takes them from the packet: no
+/// octet is moved between there and the sessions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WireFlow {
+    /// The four octets of the source address.
+    pub src: u32,
+    /// The four octets of the destination address.
+    pub dst: u32,
+    /// The first four octets behind the IP header: the source port, then the destination port.
+    pub ports: u32,
+    /// 6 or 17.
+    pub protocol: u8,
+}
+
 /// What TCP tracking needs of a segment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TcpSegment {
@@ -103,8 +117,9 @@ impl Transport {
     }
 }
 
-/// An address and a port with the VRF they are meant in, packed into one word for comparing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// An address and a port with the VRF they are meant in, packed into one word for comparing: 32 bits
+/// of address, 16 of port, both in the order of their octets in a packet, 16 of something else.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Word(pub(crate) u64);
 
 impl Word {
@@ -126,12 +141,52 @@ impl Word {
         Self(select(is_icmp, word.without_port().0, word.0))
     }
 
+    /// [`Self::inside`] of the source of a packet.
+    #[inline(always)]
+    pub(crate) fn wire_inside(vrf: VrfId, flow: &WireFlow) -> Self {
+        Self::pack_wire(flow.src, flow.ports << 16, vrf.value())
+    }
+
+    /// [`Self::outside`] of the destination of a packet.
+    #[inline(always)]
+    pub(crate) fn wire_outside(flow: &WireFlow) -> Self {
+        Self::pack_wire(flow.dst, flow.ports & 0xffff_0000, 0)
+    }
+
+    /// [`Self::peer`] of the destination of a packet.
+    #[inline(always)]
+    pub(crate) fn wire_peer_out(flow: &WireFlow) -> Self {
+        let port = flow.ports & 0xffff_0000;
+        Self::pack_wire(flow.dst, port, flow.protocol.into())
+    }
+
+    /// [`Self::peer`] of the source of a packet.
+    #[inline(always)]
+    pub(crate) fn wire_peer_in(flow: &WireFlow) -> Self {
+        Self::pack_wire(flow.src, flow.ports << 16, flow.protocol.into())
+    }
+
+    /// [`Self::outside`] by the address as a little-endian load takes it from a packet.
+    #[inline(always)]
+    pub(crate) fn outside_at(address_wire: u32, port: u16) -> Self {
+        Self::pack_wire(address_wire, u32::from(port.swap_bytes()) << 16, 0)
+    }
+
+    /// The same address, VRF or protocol with another port, likewise.
+    #[inline(always)]
+    pub(crate) const fn with_port_wire(self, port_wire: u16) -> Self {
+        Self(self.without_port().0 | (port_wire as u64) << 16)
+    }
+
     fn pack(tuple: SocketAddrV4, low: u16) -> Self {
-        Self(
-            u64::from(u32::from(*tuple.ip())) << 32
-                | u64::from(tuple.port()) << 16
-                | u64::from(low),
-        )
+        let port = u32::from(tuple.port().swap_bytes()) << 16;
+        Self::pack_wire(u32::from(*tuple.ip()).swap_bytes(), port, low)
+    }
+
+    /// The port is in the upper half of its word.
+    #[inline(always)]
+    fn pack_wire(address: u32, port: u32, low: u16) -> Self {
+        Self(u64::from(address) << 32 | u64::from(port) | u64::from(low))
     }
 
     /// The same with the port zero: what address-dependent filtering compares.
@@ -140,20 +195,32 @@ impl Word {
     }
 
     pub(crate) fn tuple(self) -> SocketAddrV4 {
-        SocketAddrV4::new(self.address(), (self.0 >> 16) as u16)
+        SocketAddrV4::new(self.address(), self.port())
     }
 
     /// The address as a number.
     #[inline(always)]
     pub(crate) const fn address_bits(self) -> u32 {
+        self.address_wire().swap_bytes()
+    }
+
+    /// The address as a little-endian load takes it from a packet.
+    #[inline(always)]
+    pub(crate) const fn address_wire(self) -> u32 {
         (self.0 >> 32) as u32
     }
 
     pub(crate) fn address(self) -> Ipv4Addr {
-        Ipv4Addr::from((self.0 >> 32) as u32)
+        Ipv4Addr::from(self.address_bits())
     }
 
     pub(crate) const fn port(self) -> u16 {
+        self.port_wire().swap_bytes()
+    }
+
+    /// The port as a little-endian load takes it from a packet.
+    #[inline(always)]
+    pub(crate) const fn port_wire(self) -> u16 {
         (self.0 >> 16) as u16
     }
 

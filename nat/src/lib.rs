@@ -43,10 +43,10 @@ mod tcp;
 mod time;
 
 pub use engine::{
-    Cursor, Departure, Engine, EngineConfig, ErrorTarget, Hit, Inbound, Memory, Outbound, Probe,
-    SessionFilter, SessionView, Stats,
+    Candidate, Cursor, Departure, Engine, EngineConfig, ErrorTarget, Hit, Inbound, Memory,
+    Outbound, Probe, SessionFilter, SessionView, Stats,
 };
-pub use key::{FlowKey, TcpSegment};
+pub use key::{FlowKey, TcpSegment, WireFlow};
 pub use owners::OutsideOwners;
 pub use policy::{
     DYNAMIC_PORTS, Filtering, FloatingIp, Forward, GATEWAY_PORTS, Generation, OutsideUse, Policy,

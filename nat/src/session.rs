@@ -41,7 +41,9 @@ zeroable_struct! {
         pub(crate) generation: u16,
         /// The uplink whose address it uses, plus one; 0 for a pool.
         pub(crate) uplink: u16,
-        unused: u16,
+        /// Which of the time-outs is its: the protocol number, one more for established TCP.
+        class: u8,
+        unused: u8,
         /// Neighbours in the ring of sessions of one outside tuple and one remote address.
         pub(crate) next: u32,
         pub(crate) previous: u32,
@@ -57,6 +59,7 @@ impl Session {
         self.inside = inside.0;
         self.peer = peer.0;
         self.outside = outside.0;
+        self.class = peer.0 as u8;
     }
 
     pub(crate) const fn inside(&self) -> Word {
@@ -80,23 +83,24 @@ impl Session {
         }
     }
 
-    /// Takes note of a segment of its connection, if it is one.
+    /// Takes note of a segment of its connection; it must be TCP.
     #[inline(always)]
     pub(crate) fn follow(&mut self, from: Side, segment: &TcpSegment) -> Effect {
-        let is_tcp = self.is_tcp();
-        follow(
-            &mut self.sequences,
-            &mut self.tcp_flags,
-            is_tcp,
-            from,
-            segment,
-        )
+        let effect = follow(&mut self.sequences, &mut self.tcp_flags, from, segment);
+        self.class = IpProtocol::TCP.0 | u8::from(is_established(self.tcp_flags));
+        effect
     }
 
-    /// Whether it is an established connection; without a branch.
+    /// Which of the time-outs is its.
     #[inline(always)]
-    pub(crate) const fn is_established(&self) -> bool {
-        is_established(self.tcp_flags)
+    pub(crate) const fn class(&self) -> u8 {
+        self.class
+    }
+
+    /// Its generation, and above that its uplink: both are compared at once.
+    #[inline(always)]
+    pub(crate) const fn terms(&self) -> u32 {
+        self.generation as u32 | (self.uplink as u32) << 16
     }
 
     /// Its protocol; `None` when the record is free.
@@ -108,11 +112,6 @@ impl Session {
     #[inline(always)]
     pub(crate) const fn is_tcp(&self) -> bool {
         self.peer as u8 == IpProtocol::TCP.0
-    }
-
-    #[inline(always)]
-    pub(crate) const fn is_icmp(&self) -> bool {
-        self.peer as u8 == IpProtocol::ICMP.0
     }
 
     pub(crate) const fn last_seen(&self) -> Time {
@@ -156,8 +155,8 @@ zeroable_struct! {
         pub(crate) block: u32,
         /// Sessions that use it; it goes with the last one.
         pub(crate) sessions: u32,
-        /// The inside port.
-        pub(crate) port: u16,
+        /// The inside port, in the order of its octets in a packet.
+        pub(crate) port_wire: u16,
         /// The place of the outside port in its block; the transport in the upper two bits.
         place: u8,
         flags: u8,
@@ -174,8 +173,8 @@ const OPEN: u8 = 2;
 impl Mapping {
     /// Makes a free record a mapping without sessions, in place.
     #[inline]
-    pub(crate) const fn begin(&mut self, port: u16, outside_port: u16, transport: Transport) {
-        self.port = port;
+    pub(crate) const fn begin(&mut self, port_wire: u16, outside_port: u16, transport: Transport) {
+        self.port_wire = port_wire;
         self.place = (outside_port % BLOCK_PORTS) as u8 | (transport as u8) << 6;
     }
 

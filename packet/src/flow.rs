@@ -83,10 +83,34 @@ impl FlowKey {
     /// who chooses keys to collide.
     #[inline]
     pub const fn hash(self, seed: u64) -> u32 {
-        let addresses = (self.src.to_bits() as u64) << 32 | self.dst.to_bits() as u64;
-        let rest = (self.sport as u64) << 32 | (self.dport as u64) << 16 | self.proto.0 as u64;
-        mix(addresses, rest, seed)
+        let ports = self.sport.swap_bytes() as u32 | (self.dport.swap_bytes() as u32) << 16;
+        hash_words(
+            u32::from_le_bytes(self.src.octets()),
+            u32::from_le_bytes(self.dst.octets()),
+            ports,
+            self.proto.0,
+            seed,
+        )
     }
+}
+
+/// [`FlowKey::hash`] of addresses and ports as little-endian loads of them give them: steps of 32 bits,
+/// so that the packets of a burst can be hashed eight in an instruction.
+#[inline(always)]
+pub(crate) const fn hash_words(src: u32, dst: u32, ports: u32, protocol: u8, seed: u64) -> u32 {
+    let hash = step(seed as u32 ^ src, 0x85eb_ca6b);
+    let hash = step(hash ^ dst, 0xc2b2_ae35);
+    let hash = step(hash ^ ports, 0x9e37_79b1);
+    let last = (seed >> 32) as u32 ^ protocol as u32;
+    let hash = step(hash ^ last, 0x85eb_ca6b);
+    step(hash, 0xc2b2_ae35)
+}
+
+/// A round of MurmurHash3's last mixing.
+#[inline(always)]
+const fn step(hash: u32, factor: u32) -> u32 {
+    let hash = (hash ^ hash >> 16).wrapping_mul(factor);
+    hash ^ hash >> 13
 }
 
 /// A hash of a frame that is no IPv4 packet, for [`tunnel_source_port`].

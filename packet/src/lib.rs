@@ -12,7 +12,7 @@
 //! - [`rewrite6`], [`build6`]: the same for IPv6, which is forwarded and not translated;
 //! - [`ecn`]: congestion marks across tunnels;
 //! - [`flow`], [`flow6`]: 5-tuples and their hash;
-//! - [`regular`], [`regular6`]: what nearly all traffic is, at fixed offsets.
+//! - [`heads`], [`regular6`]: what nearly all traffic is, at fixed offsets.
 //!
 //! # Limitations
 //! IPv6 addresses and ports are not rewritten. VXLAN over IPv4 is the only tunnel.
@@ -31,13 +31,13 @@ mod error;
 pub mod ethernet;
 pub mod flow;
 pub mod flow6;
+pub mod heads;
 pub mod icmpv4;
 pub mod icmpv6;
 pub mod ipv4;
 pub mod ipv6;
 pub mod ndp;
 pub mod options;
-pub mod regular;
 pub mod regular6;
 pub mod rewrite;
 pub mod rewrite6;
@@ -54,12 +54,12 @@ pub use error::PacketError;
 pub use ethernet::{EtherType, Ethernet, EthernetMut, VlanTag};
 pub use flow::FlowKey;
 pub use flow6::FlowKey6;
+pub use heads::Heads;
 pub use icmpv4::{EmbeddedIpv4, Icmpv4, Icmpv4Type};
 pub use icmpv6::{Icmpv6, Icmpv6Type};
 pub use ipv4::{Ipv4, Ipv4Fields, Ipv4Header};
 pub use ipv6::{Ipv6, Ipv6Fields, UpperLayer};
 pub use ndp::Discovery;
-pub use regular::Regular;
 pub use regular6::Regular6;
 pub use tcp::{Tcp, TcpFlags};
 pub use udp::Udp;

@@ -1,4 +1,4 @@
-//! Regular IPv6 packets, read and rewritten at fixed offsets: see [`crate::regular`].
+//! Regular IPv6 packets, read and rewritten at fixed offsets: see [`crate::heads`].
 //!
 //! A regular packet has no extension headers, carries a whole TCP or UDP header with ports, has a hop
 //! limit of at least 2, and addresses of global unicast scope. What [`Regular6::read`] refuses is not

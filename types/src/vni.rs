@@ -21,6 +21,8 @@ pub enum VniError {
 impl Vni {
     /// The largest VNI.
     pub const MAX: Self = Self(0x00ff_ffff);
+    /// The smallest VNI.
+    pub const ZERO: Self = Self(0);
 
     /// A VNI, if the number fits 24 bits.
     pub const fn new(number: u32) -> Result<Self, VniError> {

@@ -11,8 +11,11 @@ use anyhow::{Result, ensure};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use sekisho_dpdk::rdtsc;
-use sekisho_nat::{Departure, Engine, Filtering, FlowKey, Hit, Outbound, Probe, TcpSegment, Time};
-use sekisho_types::{InterfaceId, IpProtocol};
+use sekisho_nat::{
+    Candidate, Departure, Engine, Filtering, FlowKey, Hit, Outbound, Probe, TcpSegment, Time,
+    WireFlow,
+};
+use sekisho_types::{InterfaceId, IpProtocol, VrfId};
 use serde_json::json;
 
 use self::flows::{Flow, Flows, engine};
@@ -85,48 +88,54 @@ fn hits(options: &Options, report: &mut Report, sessions: usize) -> Result<()> {
         .map(|_| random.random_range(0..sessions))
         .collect();
     outsides.truncate(sessions);
-    let out: Vec<Flow> = order.iter().map(|&flow| live[flow]).collect();
-    let back: Vec<FlowKey> = order
+    let burst = usize::from(options.burst);
+    // As a worker has them: UDP first.
+    let mut order = order;
+    for burst in order.chunks_mut(burst) {
+        burst.sort_by_key(|&flow| live[flow].key.protocol == IpProtocol::TCP);
+    }
+    let out: Vec<Packet> = order.iter().map(|&flow| Packet::of(&live[flow])).collect();
+    let back: Vec<Packet> = order
         .iter()
         .map(|&flow| {
-            let FlowKey { dst, protocol, .. } = live[flow].key;
-            FlowKey {
-                src: dst,
+            let Flow { vrf, key } = live[flow];
+            let key = FlowKey {
+                src: key.dst,
                 dst: outsides[flow],
-                protocol,
-            }
+                protocol: key.protocol,
+            };
+            Packet::of(&Flow { vrf, key })
         })
         .collect();
     establish(&mut engine, now, &live, &outsides);
-    let burst = usize::from(options.burst);
     let mut samples = [Vec::new(), Vec::new()];
     let mut sum = 0;
     for repetition in 0..=options.repetitions() {
         let out = median_of_slices(&out, |slice| {
             for burst in slice.chunks(burst) {
-                let probes = fill(burst, |flow| engine.probe_outbound(flow.vrf, &flow.key));
-                engine.prefetch_burst(&probes[..burst.len()]);
-                for (place, probe) in probes[..burst.len()].iter().enumerate() {
-                    if let Some(next) = probes.get(place + AHEAD) {
-                        engine.prefetch(next);
-                    }
-                    let hit = engine.hit_outbound(now, probe, Some(&DATA), EGRESS);
-                    sum += hit.map_or(MISSING, used);
-                }
+                let probes = fill(burst, |flow| {
+                    engine.probe_outbound_wire(flow.vrf, &flow.key)
+                });
+                sum += pass(
+                    &mut engine,
+                    burst,
+                    &probes,
+                    |engine, candidate, probe, tcp| {
+                        engine.hit_outbound(now, candidate, probe, tcp, EGRESS)
+                    },
+                );
             }
             Ok(())
         })?;
         let back = median_of_slices(&back, |slice| {
             for burst in slice.chunks(burst) {
-                let probes = fill(burst, |key| engine.probe_inbound(key));
-                engine.prefetch_burst(&probes[..burst.len()]);
-                for (place, probe) in probes[..burst.len()].iter().enumerate() {
-                    if let Some(next) = probes.get(place + AHEAD) {
-                        engine.prefetch(next);
-                    }
-                    let hit = engine.hit_inbound(now, probe, Some(&DATA));
-                    sum += hit.map_or(MISSING, used);
-                }
+                let probes = fill(burst, |flow| engine.probe_inbound_wire(&flow.key));
+                sum += pass(
+                    &mut engine,
+                    burst,
+                    &probes,
+                    |engine, candidate, probe, tcp| engine.hit_inbound(now, candidate, probe, tcp),
+                );
             }
             Ok(())
         })?;
@@ -147,10 +156,54 @@ fn hits(options: &Options, report: &mut Report, sessions: usize) -> Result<()> {
     Ok(())
 }
 
+/// A packet as its headers say it.
+struct Packet {
+    vrf: VrfId,
+    key: WireFlow,
+}
+
+impl Packet {
+    fn of(flow: &Flow) -> Self {
+        let FlowKey { src, dst, protocol } = flow.key;
+        let address = |tuple: SocketAddrV4| u32::from_le_bytes(tuple.ip().octets());
+        let ports = u32::from(dst.port().swap_bytes()) << 16 | u32::from(src.port().swap_bytes());
+        Self {
+            vrf: flow.vrf,
+            key: WireFlow {
+                src: address(src),
+                dst: address(dst),
+                ports,
+                protocol: protocol.0,
+            },
+        }
+    }
+}
+
+/// Passes a burst whose keys are probed through its sessions.
+#[inline(always)]
+fn pass(
+    engine: &mut Engine,
+    burst: &[Packet],
+    probes: &[Probe; BURST],
+    hit: impl Fn(&mut Engine, Candidate, &Probe, Option<&TcpSegment>) -> Option<Hit>,
+) -> u64 {
+    let probes = &probes[..burst.len()];
+    let mut candidates = [Candidate::NONE; BURST];
+    engine.prefetch_burst(probes, &mut candidates);
+    let mut sum = 0;
+    for (place, (packet, probe)) in burst.iter().zip(probes).enumerate() {
+        if let Some(next) = candidates.get(place + AHEAD) {
+            engine.ask_again(*next);
+        }
+        let tcp = (packet.key.protocol == IpProtocol::TCP.0).then_some(&DATA);
+        sum += hit(engine, candidates[place], probe, tcp).map_or(MISSING, used);
+    }
+    sum
+}
+
 /// Takes what a rewrite takes of a hit.
 fn used(hit: Hit) -> u64 {
-    let words = u64::from(hit.address) + u64::from(hit.ip_delta) + u64::from(hit.l4_delta);
-    words + u64::from(hit.port) + u64::from(hit.vrf.value())
+    u64::from(hit.address_wire) + u64::from(hit.port_wire) + u64::from(hit.vrf.value())
 }
 
 /// Clocks for each item: the median of slices, so that it does not count when the kernel takes the
@@ -329,10 +382,10 @@ fn connections(options: &Options, report: &mut Report, live: usize) -> Result<()
                     };
                     let hit = if *out {
                         let probe = engine.probe_outbound(flow.vrf, &flow.key);
-                        engine.hit_outbound(now, &probe, Some(tcp), EGRESS)
+                        engine.hit_outbound(now, Candidate::NONE, &probe, Some(tcp), EGRESS)
                     } else {
                         let probe = engine.probe_inbound(&back);
-                        engine.hit_inbound(now, &probe, Some(tcp))
+                        engine.hit_inbound(now, Candidate::NONE, &probe, Some(tcp))
                     };
                     ensure!(hit.is_some(), "a connection is missing");
                 }

@@ -88,6 +88,13 @@ impl PackedLeaf {
         }
     }
 
+    /// Whether packets leave by it: it is a path list or an adjacency.
+    #[inline]
+    pub const fn is_way(self) -> bool {
+        let kind = self.0 >> KIND_SHIFT;
+        (kind == PATH_LIST) | (kind == ADJACENCY)
+    }
+
     /// The leaf, to match on.
     #[inline]
     pub const fn unpack(self) -> Leaf {

@@ -320,11 +320,14 @@ impl<'a> Rewrite<'a> {
     /// The Ethernet header before an IPv6 packet, the inner one of a tunnel.
     #[inline(always)]
     pub fn header_v6(self) -> [u8; HEADER] {
-        let [first, second] = self.0.ethernet();
-        header([
-            first,
-            second ^ (ETHERTYPE_V4 ^ ETHERTYPE_V6) << ETHERTYPE_SHIFT,
-        ])
+        header(Self::ethernet_words_v6(self.0.ethernet()))
+    }
+
+    /// What [`Self::ethernet_words`] are before an IPv6 packet.
+    #[inline(always)]
+    pub const fn ethernet_words_v6([first, second]: [u64; 2]) -> [u64; 2] {
+        let other = (ETHERTYPE_V4 ^ ETHERTYPE_V6) << ETHERTYPE_SHIFT;
+        [first, second ^ other]
     }
 }
 

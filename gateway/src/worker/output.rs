@@ -37,11 +37,11 @@ impl Output {
         let Some(port) = self.ports.get_mut(usize::from(port)) else {
             return counters.dropped(DropReason::UnknownPort);
         };
-        if port.waiting.is_full() {
+        if let Err(mbuf) = port.waiting.push(mbuf) {
             port.flush(counters);
+            // There is room after a flush.
+            let _ = port.waiting.push(mbuf);
         }
-        // There is room after a flush.
-        let _ = port.waiting.push(mbuf);
     }
 
     /// Sends everything that waits.

@@ -1,6 +1,7 @@
 //! The first packets of many flows together: each step of making a session asks for the lines of the
 //! next, for all of them, so that no packet waits for memory alone.
 
+use arrayvec::ArrayVec;
 use sekisho_types::InterfaceId;
 
 use super::lifecycle::Order;
@@ -8,6 +9,7 @@ use super::mappings::MappingKey;
 use super::{Engine, Outbound, Probe};
 use crate::key::{TcpSegment, Word};
 use crate::refusal::Refusal;
+use crate::table::Candidate;
 use crate::time::Time;
 
 /// Packets taken together.
@@ -28,11 +30,14 @@ pub struct Departure {
 }
 
 /// How far a packet is. Written and read field by field: copies of it would have to wait for that.
-#[derive(Clone, Copy)]
 struct Wish {
     /// Its place in the batch.
     place: usize,
+    /// Whether it may have a session.
+    suspected: bool,
     key: MappingKey,
+    /// The record of its host, likely; else 0.
+    host: u32,
     /// The block its port will likely be of.
     block: u32,
     /// The mapping it uses, once it has one; else 0.
@@ -40,6 +45,8 @@ struct Wish {
     outside: Word,
     toward: u64,
 }
+
+type Wishes = ArrayVec<Wish, TOGETHER>;
 
 impl Engine {
     /// [`Engine::outbound_probed`] of many packets; tells `answer` of each, in their order. For
@@ -52,78 +59,96 @@ impl Engine {
         mut answer: impl FnMut(usize, Result<Outbound, Refusal>),
     ) {
         for (batch, packets) in packets.chunks(TOGETHER).enumerate() {
-            let mut wishes = [const { Wish::NONE }; TOGETHER];
-            let count = self.wish(packets, &mut wishes);
-            let wishes = &mut wishes[..count];
-            self.approach(wishes);
-            self.reserve(now, packets, wishes);
-            let mut wishes = &*wishes;
+            let mut wishes = Wishes::new();
+            self.wish(packets, &mut wishes);
+            self.approach(&mut wishes);
+            self.reserve(now, packets, &mut wishes);
+            let mut wishes = &wishes[..];
             for (place, packet) in packets.iter().enumerate() {
-                let wish = wishes.first().filter(|wish| wish.place == place);
-                if wish.is_some() {
-                    wishes = &wishes[1..];
+                let mut granted = None;
+                if let Some((wish, rest)) = wishes.split_first()
+                    && wish.place == place
+                {
+                    wishes = rest;
                     self.sessions.prefetch_vacant(AHEAD as u32);
+                    if let Some(next) = wishes.get(AHEAD - 1) {
+                        self.index.prefetch(next.toward);
+                    }
+                    granted = Some(wish).filter(|wish| wish.mapping != 0);
                 }
-                if let Some(next) = wishes.get(AHEAD) {
-                    self.index.prefetch(next.toward);
-                }
-                let outcome = self.finish(now, packet, wish);
+                let outcome = match granted {
+                    Some(wish) => self.grant(now, packet, wish),
+                    None => self.outbound_probed(now, &packet.probe, &packet.tcp, packet.egress),
+                };
                 answer(batch * TOGETHER + place, outcome);
             }
         }
     }
 
     /// Finds out which packets need a mapping, and asks for the index lines of it and its host.
-    #[inline]
-    fn wish(&self, packets: &[Departure], wishes: &mut [Wish; TOGETHER]) -> usize {
-        let mut count = 0;
+    #[inline(never)]
+    fn wish(&self, packets: &[Departure], wishes: &mut Wishes) {
         for (place, packet) in packets.iter().enumerate() {
             let probe = &packet.probe;
-            self.index.prefetch_second(probe.hash);
+            let suspected = self.index.approach(probe.hash) != Candidate::None;
             let (Some(transport), Some(target)) = (
-                probe.transport,
+                probe.transport(),
                 self.target_of_new(probe, &packet.tcp, packet.egress),
             ) else {
                 continue;
             };
-            let wish = &mut wishes[count];
-            wish.place = place;
-            self.mapping_key_into(&mut wish.key, probe.local, transport, target);
-            self.ports.prefetch_host_index(wish.key.host_hash);
-            self.mapping_index.prefetch(wish.key.hash);
-            count += 1;
+            let key = self.mapping_key(probe.local, transport, target);
+            self.ports.prefetch_host_index(key.host_hash);
+            self.mapping_index.prefetch(key.hash);
+            // As many as there are packets.
+            let _ = wishes.try_push(Wish {
+                place,
+                suspected,
+                key,
+                host: 0,
+                block: 0,
+                mapping: 0,
+                outside: Word(0),
+                toward: 0,
+            });
         }
-        count
     }
 
     /// Asks for the records of hosts and mappings, then for the blocks of the hosts.
-    #[inline]
+    #[inline(never)]
     fn approach(&self, wishes: &mut [Wish]) {
-        for (place, wish) in wishes.iter().enumerate() {
+        for place in 0..wishes.len() {
             if let Some(next) = wishes.get(place + AHEAD) {
                 self.ports.prefetch_host_index(next.key.host_hash);
                 self.mapping_index.prefetch(next.key.hash);
             }
-            let hash = wish.key.hash;
-            self.ports.prefetch_host(wish.key.host_hash);
-            self.mapping_index.prefetch_second(hash);
-            let _ = self.mapping_index.candidates(hash, |number| {
-                self.mappings.prefetch(number);
-            });
+            let wish = &mut wishes[place];
+            wish.host = self.ports.host_candidate(wish.key.host_hash);
+            self.ports.prefetch_host(wish.host);
+            if let Candidate::Likely(mapping) = self.mapping_index.approach(wish.key.hash) {
+                self.mappings.prefetch(mapping);
+            }
         }
         for place in 0..wishes.len() {
             if let Some(next) = wishes.get(place + AHEAD) {
-                self.ports.prefetch_host(next.key.host_hash);
+                self.ports.prefetch_host(next.host);
             }
-            let wish = &mut wishes[place];
-            wish.block = self.ports.current_block(&wish.key);
-            self.ports.prefetch_block(wish.block);
+            let Wish {
+                key, host, block, ..
+            } = &mut wishes[place];
+            *host = self.ports.find_host_near(key, *host).unwrap_or(0);
+            *block = self.ports.current_block(*host, key.transport);
+            self.ports.prefetch_block(*block);
         }
     }
 
     /// Gives packets outside tuples, and asks for the lines their sessions will be found by.
-    #[inline]
+    #[inline(never)]
     fn reserve(&mut self, now: Time, packets: &[Departure], wishes: &mut [Wish]) {
+        // What is refused here is refused again, and counted, when its turn comes.
+        if self.make_room(now).is_err() {
+            return;
+        }
         for place in 0..wishes.len() {
             if let Some(next) = wishes.get(place + AHEAD) {
                 self.ports.prefetch_block(next.block);
@@ -131,18 +156,18 @@ impl Engine {
             }
             self.mappings.prefetch_vacant(AHEAD as u32);
             let wish = &mut wishes[place];
-            let probe = &packets[wish.place].probe;
-            // What is refused here is refused again, and counted, when its turn comes.
-            let known = self.find_outbound(probe).is_some();
-            if known || self.make_room(now).is_err() {
-                continue;
-            }
-            let Ok(mapping) = self.use_mapping(now, &wish.key) else {
+            let Some(Departure { probe, .. }) = packets.get(wish.place) else {
                 continue;
             };
-            wish.mapping = mapping;
-            wish.outside = self.outside_of(mapping);
-            wish.toward = self.toward_hash(wish.outside, probe.peer);
+            if wish.suspected && self.find_outbound(probe).is_some() {
+                continue;
+            }
+            let Ok(used) = self.use_mapping(now, &wish.key, wish.host) else {
+                continue;
+            };
+            wish.mapping = used.mapping;
+            wish.outside = used.outside;
+            wish.toward = self.toward_hash(used.outside, probe.peer);
             self.index.prefetch(wish.toward);
         }
         for ahead in 0..AHEAD as u32 {
@@ -155,17 +180,10 @@ impl Engine {
         }
     }
 
-    #[inline]
-    fn finish(
-        &mut self,
-        now: Time,
-        packet: &Departure,
-        wish: Option<&Wish>,
-    ) -> Result<Outbound, Refusal> {
+    /// Stores the session of a packet that has a mapping.
+    #[inline(never)]
+    fn grant(&mut self, now: Time, packet: &Departure, wish: &Wish) -> Result<Outbound, Refusal> {
         let Departure { probe, tcp, egress } = packet;
-        let Some(wish) = wish.filter(|wish| wish.mapping != 0) else {
-            return self.outbound_probed(now, probe, tcp, *egress);
-        };
         let order = Order {
             inside: probe.local,
             peer: probe.peer,
@@ -181,15 +199,4 @@ impl Engine {
             result => self.count(result),
         }
     }
-}
-
-impl Wish {
-    const NONE: Self = Self {
-        place: 0,
-        key: MappingKey::NONE,
-        block: 0,
-        mapping: 0,
-        outside: Word(0),
-        toward: 0,
-    };
 }

@@ -2,30 +2,23 @@
 
 use sekisho_types::{InterfaceId, IpProtocol, VrfId};
 
-use super::{Engine, Probe};
+use super::{Candidate, Engine, Probe};
 use crate::key::{TcpSegment, Transport, Word};
 use crate::policy::Policy;
 use crate::session::{Session, SessionId, uplink_mark};
 use crate::tcp::{Effect, Side, select};
 use crate::time::Time;
 
-/// What a packet with a session becomes, ready to be written.
-///
-/// A checksum `c` becomes `!fold(!c + delta)` (RFC 1624 equation 3), where `fold` adds the carries of
-/// a 32-bit sum back until it has 16 bits.
+/// What a packet with a session becomes, ready to be written: words as a little-endian store puts them
+/// into the packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Hit {
     /// The new address: of the source outbound, of the destination inbound.
-    pub address: u32,
+    pub address_wire: u32,
     /// The new port, or ICMP identifier.
-    pub port: u16,
+    pub port_wire: u16,
     /// The inside VRF.
     pub vrf: VrfId,
-    /// What the IPv4 header's checksum changes by.
-    pub ip_delta: u32,
-    /// What the TCP or UDP checksum (which covers the address) or the ICMP checksum (which does not)
-    /// changes by. A UDP checksum of zero stays zero.
-    pub l4_delta: u32,
     /// The session.
     pub session: SessionId,
 }
@@ -36,17 +29,23 @@ pub(super) struct Rules {
     /// The low bits of the policy's generation.
     pub(super) generation: u16,
     inbound_refresh: bool,
-    /// Idle time-outs in milliseconds, by protocol number; one more for established TCP.
-    timeouts: [u32; 32],
+    /// Idle time-outs in milliseconds, by class of session; below all idle times where there is no
+    /// class, or a time-out of nothing.
+    timeouts: [i32; 256],
 }
 
 impl Rules {
     pub(super) fn of(policy: &Policy) -> Self {
-        let mut timeouts = [0; 32];
+        let mut timeouts = [i32::MIN; 256];
+        let mut set = |class: u8, timeout: u32| {
+            // Times are told apart up to 24 days.
+            let timeout = i32::try_from(timeout).unwrap_or(i32::MAX);
+            timeouts[usize::from(class)] = if timeout == 0 { i32::MIN } else { timeout };
+        };
         for transport in Transport::ALL {
-            timeouts[usize::from(transport.protocol().0)] = policy.timeout(transport, false);
+            set(transport.protocol().0, policy.timeout(transport, false));
         }
-        timeouts[usize::from(IpProtocol::TCP.0) | 1] = policy.timeout(Transport::Tcp, true);
+        set(IpProtocol::TCP.0 | 1, policy.timeout(Transport::Tcp, true));
         Self {
             generation: policy.generation().value() as u16,
             inbound_refresh: policy.timers().inbound_refresh,
@@ -54,17 +53,26 @@ impl Rules {
         }
     }
 
-    /// Whether a session in use was idle for too long.
+    /// Whether a session was idle for too long, or the record is free.
     #[inline(always)]
     pub(super) fn is_expired(&self, now: Time, session: &Session) -> bool {
-        let established = u64::from(session.is_established());
-        let class = (session.peer().0 & 0xff | established) as usize % 32;
-        now.since(session.last_seen()) >= self.timeouts[class]
+        // Negative if it was last seen in the future.
+        let idle = now.raw().wrapping_sub(session.last_seen) as i32;
+        idle >= self.timeouts[usize::from(session.class())]
+    }
+
+    /// Whether a session was found valid under this policy, and uses no other uplink's address than
+    /// that of `egress`.
+    #[inline(always)]
+    fn are_met(&self, session: &Session, egress: InterfaceId) -> bool {
+        let differs = session.terms() ^ u32::from(self.generation);
+        (differs == 0) | (differs == u32::from(uplink_mark(egress)) << 16)
     }
 }
 
 impl Session {
-    /// What every packet does to its session; whether it fits the connection.
+    /// What every packet does to its session; whether it fits the connection. `tcp` is there exactly if
+    /// the session is TCP.
     #[inline(always)]
     pub(super) fn pass(
         &mut self,
@@ -73,6 +81,7 @@ impl Session {
         tcp: Option<&TcpSegment>,
         rules: &Rules,
     ) -> bool {
+        debug_assert_eq!(tcp.is_some(), self.is_tcp());
         let fits = tcp.is_none_or(|tcp| self.follow(from, tcp) == Effect::Fits);
         let refreshes = match from {
             Side::Inside => true,
@@ -86,73 +95,84 @@ impl Session {
 impl Engine {
     /// Translates a packet that leaves a tenant, if it has a session that may go on: then it does
     /// what [`Self::outbound_probed`] does. Else `None`, and nothing has changed: that packet goes
-    /// through [`Self::outbound_probed`]. `tcp` is there if the packet is TCP; it may be left out of
-    /// others, whose way is then shorter.
-    #[inline]
+    /// through [`Self::outbound_probed`]. `tcp` is there exactly if the packet is TCP. `candidate` is what
+    /// [`Self::prefetch_burst`] said; a wrong one costs a search.
+    #[inline(always)]
     pub fn hit_outbound(
         &mut self,
         now: Time,
+        candidate: Candidate,
         probe: &Probe,
         tcp: Option<&TcpSegment>,
         egress: InterfaceId,
     ) -> Option<Hit> {
-        let number = self.find_outbound(probe)?;
-        let session = &mut self.sessions[number];
-        let live = !self.rules.is_expired(now, session)
-            & (session.generation == self.rules.generation)
-            & ((session.uplink == 0) | (session.uplink == uplink_mark(egress)));
-        if !live {
+        let mut number = candidate.number();
+        let session = match self.sessions.get_mut(number) {
+            Some(session) if session.is_outbound(probe.local, probe.peer) => session,
+            _ => {
+                number = self.search_outbound(probe)?;
+                &mut self.sessions[number]
+            }
+        };
+        if self.rules.is_expired(now, session) | !self.rules.are_met(session, egress) {
             return None;
         }
         let fits = session.pass(now, Side::Inside, tcp, &self.rules);
-        self.stats.tcp_ignored += u64::from(!fits);
-        let (old, new) = (session.inside(), session.outside());
-        Some(Hit::new(number, old, new, old.vrf(), session.is_icmp()))
+        self.stats.note_fit(fits);
+        let vrf = session.inside().vrf();
+        Some(Hit::new(number, session.outside(), vrf))
     }
 
     /// Translates a packet that was sent to an outside address, if it has a session that may go on:
     /// then it does what [`Self::inbound_probed`] does. Else `None`, and nothing has changed: that
     /// packet goes through [`Self::inbound_probed`].
-    #[inline]
+    #[inline(always)]
     pub fn hit_inbound(
         &mut self,
         now: Time,
+        candidate: Candidate,
         probe: &Probe,
         tcp: Option<&TcpSegment>,
     ) -> Option<Hit> {
-        let number = self.find_inbound(probe)?;
-        let session = &mut self.sessions[number];
-        let live =
-            !self.rules.is_expired(now, session) & (session.generation == self.rules.generation);
-        if !live {
+        let mut number = candidate.number();
+        let session = match self.sessions.get_mut(number) {
+            Some(session) if session.is_inbound(probe.local, probe.peer) => session,
+            _ => {
+                number = self.search_inbound(probe)?;
+                &mut self.sessions[number]
+            }
+        };
+        let current = session.generation == self.rules.generation;
+        if self.rules.is_expired(now, session) | !current {
             return None;
         }
         let fits = session.pass(now, Side::Outside, tcp, &self.rules);
-        self.stats.tcp_ignored += u64::from(!fits);
-        let (old, new) = (session.outside(), session.inside());
-        Some(Hit::new(number, old, new, new.vrf(), session.is_icmp()))
+        self.stats.note_fit(fits);
+        let inside = session.inside();
+        Some(Hit::new(number, inside, inside.vrf()))
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn search_outbound(&self, probe: &Probe) -> Option<u32> {
+        self.find_outbound(probe)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn search_inbound(&self, probe: &Probe) -> Option<u32> {
+        self.find_inbound(probe)
     }
 }
 
 impl Hit {
     #[inline(always)]
-    fn new(number: u32, old: Word, new: Word, vrf: VrfId, is_icmp: bool) -> Self {
-        let ip_delta = halves(!old.address_bits()) + halves(new.address_bits());
-        let port_delta = u32::from(!old.port()) + u32::from(new.port());
-        let pseudo_header = select(is_icmp, 0, ip_delta);
+    fn new(number: u32, new: Word, vrf: VrfId) -> Self {
         Self {
-            address: new.address_bits(),
-            port: new.port(),
+            address_wire: new.address_wire(),
+            port_wire: new.port_wire(),
             vrf,
-            ip_delta,
-            l4_delta: port_delta + pseudo_header,
             session: SessionId(number),
         }
     }
-}
-
-/// The sum of the halves of an address.
-#[inline(always)]
-const fn halves(address: u32) -> u32 {
-    (address >> 16) + (address & 0xffff)
 }

@@ -62,7 +62,7 @@ impl Engine {
                 session: None,
             });
         }
-        let transport = probe.transport.ok_or(Refusal::Protocol)?;
+        let transport = probe.transport().ok_or(Refusal::Protocol)?;
         let (inside, mapping) = match self.policy.forward(transport.protocol(), outside) {
             Some(forward) => (Word::inside(forward.vrf, forward.inside), 0),
             None => self.admitted(now, probe)?,
@@ -124,7 +124,7 @@ impl Engine {
         let mapped = self
             .policy
             .shared_address(*outside.ip())
-            .zip(probe.transport)
+            .zip(probe.transport())
             .is_some_and(|(address, transport)| {
                 self.ports.is_used(&address, outside.port(), transport)
             });

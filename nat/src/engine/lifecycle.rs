@@ -9,6 +9,7 @@ use super::Engine;
 use crate::key::Word;
 use crate::refusal::Refusal;
 use crate::session::Session;
+use crate::table::{Full, Obstacle};
 use crate::time::Time;
 
 /// Records looked at for one that expired, when a session is wanted and none is free.
@@ -40,10 +41,18 @@ pub(super) struct Places {
 
 impl Engine {
     /// Makes sure a session can be stored, at need by a short look for an expired one.
+    #[inline(always)]
     pub(super) fn make_room(&mut self, now: Time) -> Result<(), Refusal> {
         if self.sessions.is_full() {
-            self.age(now, LAST_RESORT);
+            return self.find_room(now);
         }
+        Ok(())
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn find_room(&mut self, now: Time) -> Result<(), Refusal> {
+        self.age(now, LAST_RESORT);
         if self.sessions.is_full() {
             Err(Refusal::SessionsFull)
         } else {
@@ -53,7 +62,7 @@ impl Engine {
 
     /// Stores a session, whose mapping counts it already. If that fails, the mapping counts it no
     /// more.
-    #[inline]
+    #[inline(always)]
     pub(super) fn create_session(&mut self, now: Time, order: &Order) -> Result<u32, Refusal> {
         let stored = self
             .make_room(now)
@@ -67,6 +76,7 @@ impl Engine {
         stored
     }
 
+    #[inline(always)]
     fn store_session(&mut self, now: Time, order: &Order) -> Result<u32, Refusal> {
         let &Order {
             inside,
@@ -76,46 +86,74 @@ impl Engine {
             toward,
             ..
         } = order;
-        let rival = self.index.find(outbound, |number| {
-            self.sessions[number].is_outbound(inside, peer)
-        });
-        if let Some(rival) = rival {
-            self.evict(now, rival)?;
-        }
-        let mut first = self.find_toward_by(toward, outside, peer);
-        let mut inbound = toward;
-        if let Some(number) = first {
-            inbound = self.inbound_hash(outside, peer);
-            if let Some(rival) = self.find_beside(number, inbound, outside, peer) {
-                self.evict(now, rival)?;
-                first = self.find_toward_by(toward, outside, peer);
-            }
-            if first.is_none() {
-                inbound = toward;
-            }
-        }
         let number = self.sessions.take().ok_or(Refusal::SessionsFull)?;
-        if self.index.insert(outbound, number).is_err() {
+        let sessions = &self.sessions;
+        let filed = self.index.insert_unless(outbound, number, |number| {
+            sessions[number].is_outbound(inside, peer)
+        });
+        if let Err(obstacle) = filed {
             self.sessions.remove(number);
-            return Err(Refusal::SessionsFull);
+            return self.store_after(now, order, obstacle);
         }
-        if self.index.insert(inbound, number).is_err() {
-            self.index.remove(outbound, number);
-            self.sessions.remove(number);
-            return Err(Refusal::SessionsFull);
-        }
+        let sessions = &self.sessions;
+        let filed = self.index.insert_unless(toward, number, |number| {
+            sessions[number].is_toward(outside, peer)
+        });
+        let beside = match filed {
+            Ok(()) => Ok(0),
+            Err(Obstacle::Same(first)) => self.file_beside(first, number, order),
+            Err(Obstacle::Full) => Err(Obstacle::Full),
+        };
+        let first = match beside {
+            Ok(first) => first,
+            Err(obstacle) => {
+                self.index.remove(outbound, number);
+                self.sessions.remove(number);
+                return self.store_after(now, order, obstacle);
+            }
+        };
         let session = &mut self.sessions[number];
         session.begin(inside, peer, outside);
         session.mapping = order.mapping;
         session.uplink = order.uplink;
         session.generation = self.rules.generation;
         session.last_seen = now.raw();
-        session.filed_first = u8::from(first.is_none());
+        session.filed_first = u8::from(first == 0);
         (session.next, session.previous) = (number, number);
-        if let Some(first) = first {
+        if first != 0 {
             self.join_ring(first, number);
         }
         Ok(number)
+    }
+
+    /// Files a session inbound beside the first to its remote address, which it returns.
+    #[inline(never)]
+    fn file_beside(&mut self, first: u32, number: u32, order: &Order) -> Result<u32, Obstacle> {
+        let (outside, peer) = (order.outside, order.peer);
+        let inbound = self.inbound_hash(outside, peer);
+        if let Some(rival) = self.find_beside(first, inbound, outside, peer) {
+            return Err(Obstacle::Same(rival));
+        }
+        match self.index.insert(inbound, number) {
+            Ok(()) => Ok(first),
+            Err(Full) => Err(Obstacle::Full),
+        }
+    }
+
+    /// Stores a session that met an obstacle, once a dead session in its place is gone.
+    #[cold]
+    #[inline(never)]
+    fn store_after(
+        &mut self,
+        now: Time,
+        order: &Order,
+        obstacle: Obstacle,
+    ) -> Result<u32, Refusal> {
+        let Obstacle::Same(rival) = obstacle else {
+            return Err(Refusal::SessionsFull);
+        };
+        self.evict(now, rival)?;
+        self.store_session(now, order)
     }
 
     /// Removes a dead session that holds a key of a new one. A live one wins over it.

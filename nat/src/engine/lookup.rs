@@ -3,7 +3,7 @@
 use sekisho_types::VrfId;
 
 use super::Engine;
-use crate::key::{FlowKey, Transport, Word};
+use crate::key::{FlowKey, Transport, WireFlow, Word};
 use crate::time::Time;
 
 const OUTBOUND: u64 = 1;
@@ -12,21 +12,23 @@ const TOWARD: u64 = 2;
 /// Inbound, by outside tuple and remote tuple: finds the others.
 const INBOUND: u64 = 3;
 
-/// Probes looked at together.
-const BURST: usize = 64;
-
 /// Expired sessions toward one remote address removed for one packet.
 const EXPIRED_PER_PACKET: usize = 4;
 
 /// The key of a packet, hashed, with its index line on the way to the cache. A burst is probed
-/// whole, then prefetched whole, then translated.
-#[derive(Clone, Copy, Debug)]
+/// whole, then prefetched whole ([`Engine::prefetch_burst`]), then translated.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Probe {
     /// Inside tuple and VRF (outbound), or outside tuple (inbound).
     pub(super) local: Word,
     pub(super) peer: Word,
-    pub(super) transport: Option<Transport>,
     pub(super) hash: u64,
+}
+
+impl Probe {
+    pub(super) const fn transport(&self) -> Option<Transport> {
+        self.peer.transport()
+    }
 }
 
 impl Engine {
@@ -46,67 +48,37 @@ impl Engine {
         probe
     }
 
-    /// Brings the session of a probe close, once its index line has arrived.
-    ///
-    /// A CPU drops such requests when it has many under way. After [`Self::prefetch_burst`], ask once
-    /// more for the packet eight ahead of the one being translated: that costs 8 clocks in the cache
-    /// and took 45 of 155 off at 1 M sessions.
-    #[inline]
-    pub fn prefetch(&self, probe: &Probe) {
-        let _ = self.index.candidates(probe.hash, |number| {
-            sekisho_mem::prefetch_read(&self.sessions[number]);
-        });
+    /// [`Self::probe_outbound`] of a TCP or UDP packet.
+    #[inline(always)]
+    pub fn probe_outbound_wire(&self, vrf: VrfId, flow: &WireFlow) -> Probe {
+        let (local, peer) = (Word::wire_inside(vrf, flow), Word::wire_peer_out(flow));
+        let hash = self.outbound_hash(local, peer);
+        self.index.prefetch(hash);
+        Probe { local, peer, hash }
     }
 
-    /// [`Self::prefetch`] of a burst: also finds those sessions the second look finds, which would
-    /// each be waited for otherwise.
-    #[inline]
-    pub fn prefetch_burst(&self, probes: &[Probe]) {
-        for burst in probes.chunks(BURST) {
-            let mut second = [0; BURST];
-            let mut count = 0;
-            for probe in burst {
-                let go_on = self.index.candidates(probe.hash, |number| {
-                    sekisho_mem::prefetch_read(&self.sessions[number]);
-                });
-                // Written always, kept if counted: no branch.
-                second[count] = probe.hash;
-                count += usize::from(go_on);
-            }
-            for &hash in &second[..count] {
-                self.index.second_candidates(hash, |number| {
-                    sekisho_mem::prefetch_read(&self.sessions[number]);
-                });
-            }
-        }
+    /// [`Self::probe_inbound`] of a TCP or UDP packet.
+    #[inline(always)]
+    pub fn probe_inbound_wire(&self, flow: &WireFlow) -> Probe {
+        let (local, peer) = (Word::wire_outside(flow), Word::wire_peer_in(flow));
+        let hash = self.toward_hash(local, peer);
+        self.index.prefetch(hash);
+        Probe { local, peer, hash }
     }
 
     #[inline]
     pub(super) fn probe_of_outbound(&self, vrf: VrfId, key: &FlowKey) -> Probe {
-        let transport = Transport::of(key.protocol);
-        let (local, peer) = (
-            Word::inside(vrf, key.src),
-            Word::peer(key.dst, key.protocol),
-        );
-        let hash = self.key.hash(OUTBOUND, local.0, peer.0);
-        Probe {
-            local,
-            peer,
-            transport,
-            hash,
-        }
+        let local = Word::inside(vrf, key.src);
+        let peer = Word::peer(key.dst, key.protocol);
+        let hash = self.outbound_hash(local, peer);
+        Probe { local, peer, hash }
     }
 
     #[inline]
     pub(super) fn probe_of_inbound(&self, key: &FlowKey) -> Probe {
-        let transport = Transport::of(key.protocol);
         let (local, peer) = (Word::outside(key.dst), Word::peer(key.src, key.protocol));
-        Probe {
-            local,
-            peer,
-            transport,
-            hash: self.toward_hash(local, peer),
-        }
+        let hash = self.toward_hash(local, peer);
+        Probe { local, peer, hash }
     }
 
     #[inline]

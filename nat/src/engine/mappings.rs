@@ -6,7 +6,7 @@
 use super::{Engine, Probe};
 use crate::key::{Transport, Word};
 use crate::policy::{Filtering, SnatTarget, Target};
-use crate::ports::BLOCK_PORTS;
+use crate::ports::{BLOCK_PORTS, Lease};
 use crate::refusal::Refusal;
 use crate::session::{Mapping, uplink_mark};
 use crate::time::Time;
@@ -25,14 +25,6 @@ pub(crate) struct MappingKey {
 }
 
 impl MappingKey {
-    pub(super) const NONE: Self = Self {
-        inside: Word(0),
-        transport: Transport::Udp,
-        target: Target(0),
-        host_hash: 0,
-        hash: 0,
-    };
-
     /// How sessions of the mapping name their uplink.
     #[inline]
     pub(super) fn uplink(&self) -> u16 {
@@ -40,20 +32,28 @@ impl MappingKey {
     }
 }
 
+/// A mapping that was asked for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Used {
+    pub(super) mapping: u32,
+    pub(super) outside: Word,
+}
+
 impl Engine {
     #[inline(always)]
-    pub(super) fn mapping_key_into(
+    pub(super) fn mapping_key(
         &self,
-        key: &mut MappingKey,
         inside: Word,
         transport: Transport,
         target: Target,
-    ) {
-        key.inside = inside;
-        key.transport = transport;
-        key.target = target;
-        key.host_hash = self.ports.host_hash(inside, target);
-        key.hash = self.mapping_hash(inside, transport, target);
+    ) -> MappingKey {
+        MappingKey {
+            inside,
+            transport,
+            target,
+            host_hash: self.ports.host_hash(inside, target),
+            hash: self.mapping_hash(inside, transport, target),
+        }
     }
 
     #[inline(always)]
@@ -70,16 +70,16 @@ impl Engine {
     #[inline]
     pub(super) fn outside_of(&self, number: u32) -> Word {
         let mapping = &self.mappings[number];
-        Word::outside(self.ports.outside(mapping.block, mapping.offset()))
+        self.ports.outside(mapping.block, mapping.offset())
     }
 
     pub(super) fn inside_of(&self, mapping: &Mapping) -> Word {
-        self.ports.inside(mapping.host, mapping.port)
+        self.ports.inside(mapping.host, mapping.port_wire)
     }
 
     /// A mapping that lets everybody in.
     pub(super) fn find_open_mapping(&self, probe: &Probe) -> Option<u32> {
-        let transport = probe.transport?;
+        let transport = probe.transport()?;
         let hash = self.open_hash(probe.local, transport);
         self.open_index.find(hash, |number| {
             let mapping = &self.mappings[number];
@@ -87,12 +87,14 @@ impl Engine {
         })
     }
 
-    fn find_mapping(&self, key: &MappingKey) -> Option<u32> {
-        let host = self.ports.find_host(key)?;
+    /// The mapping of a host whose record is `host`.
+    #[inline]
+    fn find_mapping(&self, key: &MappingKey, host: u32) -> Option<u32> {
         self.mapping_index.find(key.hash, |number| {
             let mapping = &self.mappings[number];
-            (mapping.host, mapping.port, mapping.transport())
-                == (host, key.inside.port(), key.transport)
+            (mapping.host == host)
+                & (mapping.port_wire == key.inside.port_wire())
+                & (mapping.transport() == key.transport)
         })
     }
 
@@ -112,47 +114,84 @@ impl Engine {
         by_rule
             && self.policy.floating_out(vrf, *inside.ip()).is_none()
             && self.policy.forward_back(vrf, protocol, inside).is_none()
-            && self.policy.may_hand_out(outside, target)
+            && self.policy.may_hand_out(outside.tuple(), target)
     }
 
     /// The mapping of an inside tuple, made if there is none, with one session more, which is about
-    /// to be stored.
-    pub(super) fn use_mapping(&mut self, now: Time, key: &MappingKey) -> Result<u32, Refusal> {
-        let number = match self.find_mapping(key) {
-            Some(number) if self.mapping_allowed(number) => number,
-            disallowed => {
-                if let Some(number) = disallowed {
-                    self.detach_mapping(number);
-                }
-                self.make_mapping(now, key)?
-            }
+    /// to be stored. The host's record likely is `candidate`.
+    #[inline(always)]
+    pub(super) fn use_mapping(
+        &mut self,
+        now: Time,
+        key: &MappingKey,
+        candidate: u32,
+    ) -> Result<Used, Refusal> {
+        let host = self.ports.find_host_near(key, candidate);
+        let known = host.and_then(|host| self.find_mapping(key, host));
+        let used = match known.and_then(|number| self.known_mapping(number)) {
+            Some(used) => used,
+            None => self.make_mapping(now, key, host)?,
         };
-        self.mappings[number].sessions += 1;
-        self.follow_filter(number);
-        Ok(number)
+        let mapping = &mut self.mappings[used.mapping];
+        mapping.sessions += 1;
+        if self.has_open_rules | mapping.is_open() {
+            self.follow_filter(used.mapping);
+        }
+        Ok(used)
+    }
+
+    /// A mapping that is there, if the policy still allows it; else it is out of the way.
+    #[inline(never)]
+    fn known_mapping(&mut self, mapping: u32) -> Option<Used> {
+        if !self.mapping_allowed(mapping) {
+            self.detach_mapping(mapping);
+            return None;
+        }
+        let outside = self.outside_of(mapping);
+        Some(Used { mapping, outside })
     }
 
     /// A new mapping without sessions.
-    fn make_mapping(&mut self, now: Time, key: &MappingKey) -> Result<u32, Refusal> {
+    #[inline(always)]
+    fn make_mapping(
+        &mut self,
+        now: Time,
+        key: &MappingKey,
+        host: Option<u32>,
+    ) -> Result<Used, Refusal> {
         if key.target.is_uplink() && self.policy.addresses(key.target).is_empty() {
             return Err(Refusal::NoUplinkAddress);
         }
-        let lease = self.ports.allocate(now, &self.policy, key)?;
+        let lease = self.ports.allocate(now, &self.policy, key, host)?;
         let stored = self.mappings.take();
         let filed = stored.filter(|&number| self.mapping_index.insert(key.hash, number).is_ok());
         let Some(number) = filed else {
-            if let Some(number) = stored {
-                self.mappings.remove(number);
-            }
-            let offset = lease.outside.port() % BLOCK_PORTS;
-            self.ports
-                .free(lease.host, lease.block, key.transport, offset);
-            return Err(Refusal::SessionsFull);
+            return Err(self.give_up_mapping(&lease, key.transport, stored));
         };
         let mapping = &mut self.mappings[number];
-        mapping.begin(key.inside.port(), lease.outside.port(), key.transport);
+        mapping.begin(key.inside.port_wire(), lease.outside.port(), key.transport);
         (mapping.host, mapping.block) = (lease.host, lease.block);
-        Ok(number)
+        Ok(Used {
+            mapping: number,
+            outside: lease.outside,
+        })
+    }
+
+    /// Takes back what a mapping was given that finds no room.
+    #[cold]
+    #[inline(never)]
+    fn give_up_mapping(
+        &mut self,
+        lease: &Lease,
+        transport: Transport,
+        stored: Option<u32>,
+    ) -> Refusal {
+        if let Some(number) = stored {
+            self.mappings.remove(number);
+        }
+        let offset = lease.outside.port() % BLOCK_PORTS;
+        self.ports.free(lease.host, lease.block, transport, offset);
+        Refusal::SessionsFull
     }
 
     /// Files a mapping by its outside tuple if everybody is let in now, and only then. Without room

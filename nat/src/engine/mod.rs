@@ -2,6 +2,7 @@
 
 mod age;
 mod batch;
+mod candidates;
 mod errors;
 mod hit;
 mod inbound;
@@ -29,6 +30,7 @@ use sekisho_mem::{HugeSlice, MapError};
 use sekisho_types::{VrfId, WorkerId};
 
 pub use batch::Departure;
+pub use candidates::Candidate;
 pub use hit::Hit;
 pub use lookup::Probe;
 pub(crate) use mappings::MappingKey;
@@ -170,8 +172,10 @@ impl Engine {
     /// What every packet of a session does to it.
     #[inline]
     fn pass(&mut self, now: Time, number: u32, from: Side, segment: &TcpSegment) {
-        let fits = self.sessions[number].pass(now, from, Some(segment), &self.rules);
-        self.stats.tcp_ignored += u64::from(!fits);
+        let session = &mut self.sessions[number];
+        let tcp = session.is_tcp().then_some(segment);
+        let fits = session.pass(now, from, tcp, &self.rules);
+        self.stats.note_fit(fits);
     }
 
     fn count<T>(&mut self, result: Result<T, Refusal>) -> Result<T, Refusal> {

@@ -5,10 +5,9 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use sekisho_types::{InterfaceId, VrfId};
 
 use super::lifecycle::Order;
-use super::mappings::MappingKey;
 use super::{Engine, Outbound, Probe};
 use crate::key::{FlowKey, TcpSegment, Transport, Word};
-use crate::policy::{SnatTarget, Target};
+use crate::policy::{SnatTarget, Target, Tenant};
 use crate::refusal::Refusal;
 use crate::session::SessionId;
 use crate::tcp::Side;
@@ -93,7 +92,7 @@ impl Engine {
                 });
             }
         };
-        let transport = probe.transport.ok_or(Refusal::Protocol)?;
+        let transport = probe.transport().ok_or(Refusal::Protocol)?;
         if transport == Transport::Tcp && !tcp.opens() {
             return Err(Refusal::NotSyn);
         }
@@ -101,10 +100,9 @@ impl Engine {
         let (outside, mapping, uplink) = match stateful {
             Stateful::Forward(outside) => (Word::outside(outside), 0, 0),
             Stateful::Share(target) => {
-                let mut key = MappingKey::NONE;
-                self.mapping_key_into(&mut key, inside, transport, target);
-                let mapping = self.use_mapping(now, &key)?;
-                (self.outside_of(mapping), mapping, key.uplink())
+                let key = self.mapping_key(inside, transport, target);
+                let used = self.use_mapping(now, &key, 0)?;
+                (used.outside, used.mapping, key.uplink())
             }
         };
         let order = Order {
@@ -121,15 +119,19 @@ impl Engine {
 
     /// The pool or uplink a packet without a session needs a port of, if that is what it needs and
     /// may have.
-    #[inline]
+    #[inline(always)]
     pub(super) fn target_of_new(
         &self,
         probe: &Probe,
         tcp: &TcpSegment,
         egress: InterfaceId,
     ) -> Option<Target> {
-        if probe.transport == Some(Transport::Tcp) && !tcp.opens() {
+        if probe.transport() == Some(Transport::Tcp) && !tcp.opens() {
             return None;
+        }
+        let tenant = self.policy.tenant(probe.local.vrf())?;
+        if tenant.has_rules_only() {
+            return share(tenant, probe, egress);
         }
         match self.plan(probe, egress) {
             Plan::Stateful(Stateful::Share(target)) => Some(target),
@@ -138,7 +140,7 @@ impl Engine {
     }
 
     /// Stores a session for the packet that asked for it.
-    #[inline]
+    #[inline(always)]
     pub(super) fn enter(
         &mut self,
         now: Time,
@@ -146,7 +148,9 @@ impl Engine {
         order: &Order,
     ) -> Result<Outbound, Refusal> {
         let number = self.create_session(now, order)?;
-        self.pass(now, number, Side::Inside, tcp);
+        if order.peer.transport() == Some(Transport::Tcp) {
+            self.pass(now, number, Side::Inside, tcp);
+        }
         Ok(Outbound::Translated {
             source: order.outside.tuple(),
             session: Some(SessionId(number)),
@@ -154,22 +158,34 @@ impl Engine {
     }
 
     /// What the policy says of a source that has no session.
-    #[inline]
     fn plan(&self, probe: &Probe, egress: InterfaceId) -> Plan {
-        let (vrf, tuple) = (probe.local.vrf(), probe.local.tuple());
-        if let Some(outside) = self.policy.floating_out(vrf, *tuple.ip()) {
+        let (vrf, address) = (probe.local.vrf(), probe.local.address());
+        let Some(tenant) = self.policy.tenant(vrf) else {
+            return Plan::Untranslated;
+        };
+        if let Some(outside) = self.policy.floating_of(tenant, vrf, address) {
             return Plan::Floating(outside);
         }
-        let forward = probe
-            .transport
-            .and_then(|transport| self.policy.forward_back(vrf, transport.protocol(), tuple));
+        let forward = probe.transport().and_then(|transport| {
+            let (protocol, tuple) = (transport.protocol(), probe.local.tuple());
+            self.policy.forward_back_of(tenant, vrf, protocol, tuple)
+        });
         if let Some(outside) = forward {
             return Plan::Stateful(Stateful::Forward(outside));
         }
-        match self.policy.snat(vrf, *tuple.ip()).map(|rule| rule.target) {
-            Some(SnatTarget::Pool(pool)) => Plan::Stateful(Stateful::Share(Target::pool(pool))),
-            Some(SnatTarget::Uplink) => Plan::Stateful(Stateful::Share(Target::uplink(egress))),
-            Some(SnatTarget::NoNat) | None => Plan::Untranslated,
+        match share(tenant, probe, egress) {
+            Some(target) => Plan::Stateful(Stateful::Share(target)),
+            None => Plan::Untranslated,
         }
+    }
+}
+
+/// The pool or uplink the SNAT rules give a source a port of.
+#[inline(always)]
+fn share(tenant: &Tenant, probe: &Probe, egress: InterfaceId) -> Option<Target> {
+    match tenant.snat(probe.local.address())?.target {
+        SnatTarget::Pool(pool) => Some(Target::pool(pool)),
+        SnatTarget::Uplink => Some(Target::uplink(egress)),
+        SnatTarget::NoNat => None,
     }
 }

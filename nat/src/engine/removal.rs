@@ -23,7 +23,7 @@ impl Engine {
         }
         for (&number, places) in numbers.iter().zip(&places) {
             let mapping = &self.mappings[self.sessions[number].mapping];
-            self.ports.prefetch_host_record(mapping.host);
+            self.ports.prefetch_host(mapping.host);
             self.ports.prefetch_block(mapping.block);
             self.index.prefetch_second_of(places.outbound, number);
             self.index.prefetch_second_of(places.inbound, number);

@@ -103,6 +103,14 @@ impl Stats {
         }
     }
 
+    /// Notes whether a segment fits its connection, which nearly all do.
+    #[inline(always)]
+    pub(super) fn note_fit(&mut self, fits: bool) {
+        if !fits {
+            self.tcp_ignored += 1;
+        }
+    }
+
     pub(super) fn session_removed(&mut self, transport: Option<Transport>) {
         self.removed += 1;
         if let Some(sessions) = self.sessions(transport) {

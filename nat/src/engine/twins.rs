@@ -8,7 +8,7 @@ use rand::rngs::StdRng;
 use sekisho_types::{InterfaceId, IpProtocol, VrfId, WorkerId};
 
 use super::model::policy_input;
-use super::{Cursor, Engine, EngineConfig, Hit, Outbound, SessionFilter};
+use super::{Candidate, Cursor, Engine, EngineConfig, Hit, Outbound, Probe, SessionFilter};
 use crate::*;
 
 /// An engine with a table of owners of its own: two of the same seed choose the same ports.
@@ -108,33 +108,33 @@ impl Traffic {
     }
 }
 
-/// A hit says the same as the address and port, in other words.
-fn check_hit(hit: &Hit, old: SocketAddrV4, new: SocketAddrV4, protocol: IpProtocol) {
-    assert_eq!((hit.address, hit.port), (u32::from(*new.ip()), new.port()));
-    let words = |tuple: SocketAddrV4| {
-        let address = u32::from(*tuple.ip());
-        [(address >> 16) as u16, address as u16, tuple.port()]
-    };
-    let (old, new) = (words(old), words(new));
-    // The sum of the rest of a packet, and the checksum over all of it.
-    let checksum = |words: &[u16]| !fold(0x1234 + words.iter().map(|&w| u32::from(w)).sum::<u32>());
-    let apply = |checksum: u16, delta: u32| !fold(u32::from(!checksum) + delta);
-    assert_eq!(
-        apply(checksum(&old[..2]), hit.ip_delta),
-        checksum(&new[..2])
-    );
-    let covered = if protocol == IpProtocol::ICMP {
-        2..3
-    } else {
-        0..3
-    };
-    let (old, new) = (&old[covered.clone()], &new[covered]);
-    assert_eq!(apply(checksum(old), hit.l4_delta), checksum(new));
+/// The same key as a load takes it from a packet.
+fn wire(key: &FlowKey) -> WireFlow {
+    let address = |tuple: SocketAddrV4| u32::from_le_bytes(tuple.ip().octets());
+    let port = |tuple: SocketAddrV4| tuple.port().to_be_bytes();
+    let ([a, b], [c, d]) = (port(key.src), port(key.dst));
+    WireFlow {
+        src: address(key.src),
+        dst: address(key.dst),
+        ports: u32::from_le_bytes([a, b, c, d]),
+        protocol: key.protocol.0,
+    }
 }
 
-fn fold(sum: u32) -> u16 {
-    let sum = (sum & 0xffff) + (sum >> 16);
-    ((sum & 0xffff) + (sum >> 16)) as u16
+/// What the stage before a hit says of a packet.
+fn candidate(engine: &Engine, probe: &Probe) -> Candidate {
+    let mut candidates = [Candidate::NONE; 64];
+    engine.prefetch_burst(&[*probe], &mut candidates);
+    engine.ask_again(candidates[0]);
+    assert_eq!(candidates[1], Candidate::NONE);
+    candidates[0]
+}
+
+/// A hit says the same as the address and port, in other words.
+fn check_hit(hit: &Hit, new: SocketAddrV4) {
+    let address = u32::from_le_bytes(new.ip().octets());
+    let port = u16::from_le_bytes(new.port().to_be_bytes());
+    assert_eq!((hit.address_wire, hit.port_wire), (address, port));
 }
 
 #[test]
@@ -143,6 +143,7 @@ fn a_hit_is_what_the_long_way_answers_and_a_miss_changes_nothing() {
         let (mut long, mut short) = (Twin::new(seed), Twin::new(seed));
         let mut traffic = Traffic::new(seed);
         let (mut millis, mut generation, mut hits) = (0u64, 1, 0);
+        let mut believed = Candidate::NONE;
         for step in 0..25_000 {
             millis += match traffic.random.random_range(0..2000) {
                 0 => traffic.random.random_range(0..400_000),
@@ -161,18 +162,34 @@ fn a_hit_is_what_the_long_way_answers_and_a_miss_changes_nothing() {
             let (key, tcp) = (traffic.key(outbound), traffic.segment());
             let egress = InterfaceId::new(u16::from(traffic.random.random_ratio(1, 50)));
             let look = step % 16 == 0;
+            let is_tcp = key.protocol == IpProtocol::TCP;
+            let has_ports = matches!(key.protocol, IpProtocol::TCP | IpProtocol::UDP);
             let shown = |twin: &Twin| look.then(|| twin.sessions(now));
             let before = (short.engine.stats(), shown(&short));
             if outbound {
                 let vrf = VrfId::new(traffic.random.random_range(1..3));
                 let expected = long.engine.outbound(now, vrf, &key, &tcp, egress);
                 let probe = short.engine.probe_outbound(vrf, &key);
-                short.engine.prefetch(&probe);
-                if let Some(hit) = short.engine.hit_outbound(now, &probe, Some(&tcp), egress) {
+                if has_ports {
+                    let same = short.engine.probe_outbound_wire(vrf, &wire(&key));
+                    assert_eq!(same, probe);
+                }
+                // Now and then, what was said of another packet.
+                if !traffic.random.random_ratio(1, 8) {
+                    believed = candidate(&short.engine, &probe);
+                }
+                let hit = short.engine.hit_outbound(
+                    now,
+                    believed,
+                    &probe,
+                    is_tcp.then_some(&tcp),
+                    egress,
+                );
+                if let Some(hit) = hit {
                     let Ok(Outbound::Translated { source, session }) = expected else {
                         panic!("{hit:?}, not {expected:?}");
                     };
-                    check_hit(&hit, key.src, source, key.protocol);
+                    check_hit(&hit, source);
                     assert_eq!((Some(hit.session), hit.vrf), (session, vrf));
                     hits += 1;
                 } else {
@@ -186,10 +203,20 @@ fn a_hit_is_what_the_long_way_answers_and_a_miss_changes_nothing() {
             } else {
                 let expected = long.engine.inbound(now, &key, &tcp);
                 let probe = short.engine.probe_inbound(&key);
-                short.engine.prefetch(&probe);
-                if let Some(hit) = short.engine.hit_inbound(now, &probe, Some(&tcp)) {
+                if has_ports {
+                    let same = short.engine.probe_inbound_wire(&wire(&key));
+                    assert_eq!(same, probe);
+                }
+                // Now and then, what was said of another packet.
+                if !traffic.random.random_ratio(1, 8) {
+                    believed = candidate(&short.engine, &probe);
+                }
+                let hit = short
+                    .engine
+                    .hit_inbound(now, believed, &probe, is_tcp.then_some(&tcp));
+                if let Some(hit) = hit {
                     let expected = expected.unwrap();
-                    check_hit(&hit, key.dst, expected.destination, key.protocol);
+                    check_hit(&hit, expected.destination);
                     let named = (Some(hit.session), hit.vrf);
                     assert_eq!(named, (expected.session, expected.vrf));
                     hits += 1;

@@ -10,7 +10,7 @@ use sekisho_types::{IpProtocol, VrfId};
 use super::{
     DYNAMIC_PORTS, Filtering, Forward, GATEWAY_PORTS, Generation, OutsideAddress, OutsideUse,
     Policy, PolicyError, PolicyInput, PortForward, Shared, SharedSet, SnatRule, SnatTarget, Target,
-    Timers, VrfInput, address_key, block_key, forward_back_key, forward_key, host_key,
+    Tenant, Timers, VrfInput, address_key, block_key, forward_back_key, forward_key, host_key,
 };
 use crate::key::Transport;
 use crate::owners::OutsideOwners;
@@ -64,7 +64,7 @@ pub(super) fn build(
         owners: Arc::clone(owners),
         timers: input.timers,
         timeouts: timeouts(&input.timers),
-        vrfs: rules(input),
+        vrfs: tenants(input),
         shared: sets,
         outside: FlatMap::new(key, &uses.iter().map(outside).collect::<Vec<_>>()),
         floating: FlatMap::new(key, &floating(input)),
@@ -335,13 +335,18 @@ fn timeouts(timers: &Timers) -> [u32; Transport::COUNT + 1] {
     .map(|timer| timer.as_millis().min(i32::MAX as u128) as u32)
 }
 
-fn rules(input: &PolicyInput) -> Vec<Option<Vec<SnatRule>>> {
+fn tenants(input: &PolicyInput) -> Vec<Option<Tenant>> {
     let last = input.vrfs.iter().map(|vrf| vrf.id.index()).max();
-    let mut rules = vec![None; last.map_or(0, |last| last + 1)];
+    let mut tenants = Vec::new();
+    tenants.resize_with(last.map_or(0, |last| last + 1), || None);
     for vrf in &input.vrfs {
-        rules[vrf.id.index()] = Some(vrf.snat.clone());
+        tenants[vrf.id.index()] = Some(Tenant {
+            snat: vrf.snat.clone(),
+            has_floating: !vrf.floating_ips.is_empty(),
+            has_forwards: !vrf.port_forwards.is_empty(),
+        });
     }
-    rules
+    tenants
 }
 
 fn floating(input: &PolicyInput) -> Vec<(u128, Ipv4Addr)> {

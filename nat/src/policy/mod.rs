@@ -141,6 +141,29 @@ struct SharedSet {
     masks: Arc<[u64; BLOCKS]>,
 }
 
+/// What is translated in one VRF.
+#[derive(Debug)]
+pub(crate) struct Tenant {
+    snat: Vec<SnatRule>,
+    /// Whether it has any floating IP, and any port forward: most have none.
+    has_floating: bool,
+    has_forwards: bool,
+}
+
+impl Tenant {
+    /// Whether SNAT rules are all that is translated.
+    #[inline]
+    pub(crate) const fn has_rules_only(&self) -> bool {
+        !(self.has_floating | self.has_forwards)
+    }
+
+    /// The rule that decides about an inside source.
+    #[inline]
+    pub(crate) fn snat(&self, inside: Ipv4Addr) -> Option<&SnatRule> {
+        self.snat.iter().find(|rule| rule.source.contains(inside))
+    }
+}
+
 /// The rules of one generation, immutable. Workers hold it by `Arc` and look things up without
 /// locks; every lookup but that of SNAT rules costs one or two cache lines.
 pub struct Policy {
@@ -151,7 +174,7 @@ pub struct Policy {
     /// In milliseconds, by transport; then that of established TCP.
     timeouts: [u32; Transport::COUNT + 1],
     /// By VRF number.
-    vrfs: Vec<Option<Vec<SnatRule>>>,
+    vrfs: Vec<Option<Tenant>>,
     /// Whether a rule lets everybody in: found out when it is built, for a worker that takes it over
     /// has no time to walk through all rules.
     has_open_rules: bool,
@@ -245,6 +268,20 @@ impl Policy {
     /// The floating IP of an inside address.
     #[inline]
     pub fn floating_out(&self, vrf: VrfId, inside: Ipv4Addr) -> Option<Ipv4Addr> {
+        self.floating_of(self.tenant(vrf)?, vrf, inside)
+    }
+
+    /// [`Self::floating_out`] of a VRF that was looked up.
+    #[inline]
+    pub(crate) fn floating_of(
+        &self,
+        tenant: &Tenant,
+        vrf: VrfId,
+        inside: Ipv4Addr,
+    ) -> Option<Ipv4Addr> {
+        if !tenant.has_floating {
+            return None;
+        }
         self.floating.get(host_key(vrf, inside))
     }
 
@@ -271,14 +308,34 @@ impl Policy {
         protocol: IpProtocol,
         inside: SocketAddrV4,
     ) -> Option<SocketAddrV4> {
+        self.forward_back_of(self.tenant(vrf)?, vrf, protocol, inside)
+    }
+
+    /// [`Self::forward_back`] of a VRF that was looked up.
+    #[inline]
+    pub(crate) fn forward_back_of(
+        &self,
+        tenant: &Tenant,
+        vrf: VrfId,
+        protocol: IpProtocol,
+        inside: SocketAddrV4,
+    ) -> Option<SocketAddrV4> {
+        if !tenant.has_forwards {
+            return None;
+        }
         self.forwards_back
             .get(forward_back_key(vrf, protocol, inside))
     }
 
     /// The rule that decides about an inside source.
     pub fn snat(&self, vrf: VrfId, inside: Ipv4Addr) -> Option<&SnatRule> {
-        let rules = self.vrfs.get(vrf.index())?.as_ref()?;
-        rules.iter().find(|rule| rule.source.contains(inside))
+        self.tenant(vrf)?.snat(inside)
+    }
+
+    /// What is translated in a VRF, if anything.
+    #[inline]
+    pub(crate) fn tenant(&self, vrf: VrfId) -> Option<&Tenant> {
+        self.vrfs.get(vrf.index())?.as_ref()
     }
 
     pub(crate) const fn owners(&self) -> &Arc<OutsideOwners> {

@@ -10,12 +10,11 @@ mod search;
 #[cfg(test)]
 mod tests;
 
-use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::Arc;
 
 use rand::rngs::StdRng;
 use sekisho_mem::{HugeSlice, MapError, prefetch_write, zeroable_struct};
-use sekisho_types::{VrfId, WorkerId};
+use sekisho_types::WorkerId;
 
 use crate::engine::MappingKey;
 use crate::key::{Transport, Word};
@@ -40,7 +39,8 @@ zeroable_struct! {
     /// An inside host with at least one mapping to a pool or uplink.
     #[derive(Clone, Copy, Default)]
     pub(crate) struct Host {
-        inside: u32,
+        /// Its address and VRF: an inside word without port.
+        inside: u64,
         target: u32,
         /// The address it is paired with; slot 0: not yet.
         address: u32,
@@ -51,8 +51,6 @@ zeroable_struct! {
         first_block: u32,
         /// The block it last took a port from, by transport.
         current: [u32; Transport::COUNT],
-        vrf: u16,
-        unused: u16,
     }
 }
 
@@ -67,7 +65,8 @@ zeroable_struct! {
         /// The ports that are handed out, by transport.
         used: [u64; Transport::COUNT],
         slot: u32,
-        address: u32,
+        /// In the order of its octets in a packet.
+        address_wire: u32,
         target: u32,
         /// The low bits of the generation of the policy it was last compared with.
         checked: u32,
@@ -124,7 +123,7 @@ pub struct PoolUsage {
 pub(crate) struct Lease {
     pub(crate) host: u32,
     pub(crate) block: u32,
-    pub(crate) outside: SocketAddrV4,
+    pub(crate) outside: Word,
 }
 
 /// The hosts and blocks of one worker.
@@ -168,31 +167,55 @@ impl Ports {
         })
     }
 
-    /// Hands out a port to an inside host.
+    /// Hands out a port to an inside host, whose record is `host` if it has one.
+    #[inline(always)]
     pub(crate) fn allocate(
         &mut self,
         now: Time,
         policy: &Policy,
         key: &MappingKey,
+        host: Option<u32>,
     ) -> Result<Lease, Refusal> {
-        let host = self.host(key)?;
-        let (target, transport) = (key.target, key.transport);
-        match self.find_port(now, policy, host, target, transport) {
-            Some((block, port)) => {
-                self.hosts[host].mappings += 1;
-                self.usage_of(target.0).add(0, 1);
-                let address = Ipv4Addr::from(self.blocks[block].address);
-                let outside = SocketAddrV4::new(address, port);
-                Ok(Lease {
-                    host,
-                    block,
-                    outside,
-                })
-            }
+        if let Some(host) = host
+            && let Some((block, port)) = self.current_port(policy, host, key.transport)
+        {
+            return Ok(self.lease(host, block, port, key.target));
+        }
+        self.allocate_slowly(now, policy, key, host)
+    }
+
+    /// [`Self::allocate`] when the block a host last took a port from has none.
+    #[inline(never)]
+    fn allocate_slowly(
+        &mut self,
+        now: Time,
+        policy: &Policy,
+        key: &MappingKey,
+        host: Option<u32>,
+    ) -> Result<Lease, Refusal> {
+        let host = match host {
+            Some(host) => host,
+            None => self.add_host(key)?,
+        };
+        match self.find_port(now, policy, host, key.target, key.transport) {
+            Some((block, port)) => Ok(self.lease(host, block, port, key.target)),
             None => {
                 self.drop_unused_host(host);
                 Err(Refusal::PortsExhausted)
             }
+        }
+    }
+
+    /// Notes that a port of a block is handed out.
+    #[inline(always)]
+    fn lease(&mut self, host: u32, block: u32, port: u16, target: Target) -> Lease {
+        self.hosts[host].mappings += 1;
+        self.usage_of(target.0).add(0, 1);
+        let outside = Word::outside_at(self.blocks[block].address_wire, port);
+        Lease {
+            host,
+            block,
+            outside,
         }
     }
 
@@ -211,17 +234,17 @@ impl Ports {
     }
 
     /// The inside address and VRF of a host, with a port.
-    pub(crate) fn inside(&self, host: u32, port: u16) -> Word {
-        let host = &self.hosts[host];
-        let tuple = SocketAddrV4::new(Ipv4Addr::from(host.inside), port);
-        Word::inside(VrfId::new(host.vrf), tuple)
+    #[inline]
+    pub(crate) fn inside(&self, host: u32, port_wire: u16) -> Word {
+        Word(self.hosts[host].inside).with_port_wire(port_wire)
     }
 
     /// The outside address and port of a place in a block.
-    pub(crate) fn outside(&self, block: u32, offset: u16) -> SocketAddrV4 {
+    #[inline]
+    pub(crate) fn outside(&self, block: u32, offset: u16) -> Word {
         let block = &self.blocks[block];
         let port = block.number * BLOCK_PORTS + offset % BLOCK_PORTS;
-        SocketAddrV4::new(Ipv4Addr::from(block.address), port)
+        Word::outside_at(block.address_wire, port)
     }
 
     /// Whether a port is handed out.
@@ -248,11 +271,31 @@ impl Ports {
     /// The host of a mapping that is looked for.
     #[inline]
     pub(crate) fn find_host(&self, key: &MappingKey) -> Option<u32> {
-        let (address, vrf) = (key.inside.address_bits(), key.inside.vrf().value());
-        self.host_index.find(key.host_hash, |number| {
-            let host = &self.hosts[number];
-            (host.inside == address) & (host.vrf == vrf) & (host.target == key.target.0)
-        })
+        self.host_index
+            .find(key.host_hash, |number| self.is_host(number, key))
+    }
+
+    /// [`Self::find_host`], likely `candidate`.
+    #[inline(always)]
+    pub(crate) fn find_host_near(&self, key: &MappingKey, candidate: u32) -> Option<u32> {
+        if self.is_host(candidate, key) {
+            Some(candidate)
+        } else {
+            self.find_host(key)
+        }
+    }
+
+    /// Whether this is the record of the host; 0 is none's.
+    #[inline(always)]
+    fn is_host(&self, number: u32, key: &MappingKey) -> bool {
+        let host = &self.hosts[number];
+        (number != 0) & (host.inside == key.inside.without_port().0) & (host.target == key.target.0)
+    }
+
+    /// The host of a mapping that is looked for, likely; 0 if there is likely none.
+    #[inline(always)]
+    pub(crate) fn host_candidate(&self, host_hash: u64) -> u32 {
+        self.host_index.candidate(host_hash).unwrap_or(0)
     }
 
     /// Asks for the index line of a host.
@@ -261,25 +304,16 @@ impl Ports {
         self.host_index.prefetch(host_hash);
     }
 
-    /// Asks for the records of the hosts that may be meant, once the index line is there.
-    #[inline]
-    pub(crate) fn prefetch_host(&self, host_hash: u64) {
-        self.host_index.candidates(host_hash, |host| {
-            self.hosts.prefetch(host);
-        });
-    }
-
     /// Asks for the record of a host.
-    #[inline]
-    pub(crate) fn prefetch_host_record(&self, host: u32) {
+    #[inline(always)]
+    pub(crate) fn prefetch_host(&self, host: u32) {
         self.hosts.prefetch(host);
     }
 
     /// The block a host will take a port from, if it has one: else 0.
-    #[inline]
-    pub(crate) fn current_block(&self, key: &MappingKey) -> u32 {
-        let host = self.find_host(key);
-        host.map_or(0, |host| self.hosts[host].current[key.transport.index()])
+    #[inline(always)]
+    pub(crate) fn current_block(&self, host: u32, transport: Transport) -> u32 {
+        self.hosts[host].current[transport.index()]
     }
 
     /// Asks for the lines of a block.
@@ -317,15 +351,12 @@ impl Ports {
         self.blocks.len()
     }
 
-    /// The record of an inside host, made if there is none.
-    fn host(&mut self, key: &MappingKey) -> Result<u32, Refusal> {
-        if let Some(host) = self.find_host(key) {
-            return Ok(host);
-        }
+    /// The record of an inside host that has none.
+    #[cold]
+    fn add_host(&mut self, key: &MappingKey) -> Result<u32, Refusal> {
         let host = Host {
-            inside: key.inside.address_bits(),
+            inside: key.inside.without_port().0,
             target: key.target.0,
-            vrf: key.inside.vrf().value(),
             ..Host::default()
         };
         let number = self.hosts.insert(host).ok_or(Refusal::SessionsFull)?;

@@ -2,7 +2,7 @@
 
 use std::net::Ipv4Addr;
 
-use rand::{Rng, RngCore};
+use rand::RngCore;
 use sekisho_mem::nth_bit;
 
 use super::{BLOCK_PORTS, BLOCKS, Block, Host, Ports};
@@ -16,7 +16,8 @@ const BLOCK_SEARCH: usize = 16;
 const EXHAUSTED_PAUSE: u32 = 100;
 
 impl Ports {
-    /// Finds and takes a port: on the address a host is paired with, else on another.
+    /// Finds and takes a port, when [`Self::current_port`] has none: on the address a host is paired
+    /// with, else on another.
     pub(super) fn find_port(
         &mut self,
         now: Time,
@@ -25,9 +26,6 @@ impl Ports {
         target: Target,
         transport: Transport,
     ) -> Option<(u32, u16)> {
-        if let Some(found) = self.current_port(policy, host, transport) {
-            return Some(found);
-        }
         if let Some(paired) = self.paired(policy, host, target) {
             let found = self
                 .own_port(policy, host, &paired, transport)
@@ -41,8 +39,8 @@ impl Ports {
     }
 
     /// A port of the block the host last took one from, if nothing has changed since.
-    #[inline]
-    fn current_port(
+    #[inline(always)]
+    pub(super) fn current_port(
         &mut self,
         policy: &Policy,
         host: u32,
@@ -107,7 +105,7 @@ impl Ports {
         let number = self.claim(policy, address)?;
         let block = self.blocks.insert(Block {
             slot: address.slot,
-            address: u32::from(address.address),
+            address_wire: u32::from(address.address).swap_bytes(),
             target: address.target.0,
             number,
             usable: policy.usable(address, number),
@@ -235,7 +233,7 @@ impl Ports {
     }
 
     /// Takes a random free port of a block that was compared with the policy.
-    #[inline]
+    #[inline(always)]
     fn take_any(&mut self, block: u32, transport: Transport) -> Option<u16> {
         let record = &mut self.blocks[block];
         let free = record.usable & !record.used[transport.index()];
@@ -243,7 +241,9 @@ impl Ports {
             self.unlist(block, transport);
             return None;
         }
-        let bit = nth_bit(free, self.random.random_range(0..free.count_ones()));
+        // Drawn by multiplication: no place is likelier than another by more than 2^-26.
+        let draw = u64::from(self.random.next_u32()) * u64::from(free.count_ones());
+        let bit = nth_bit(free, (draw >> 32) as u32);
         record.used[transport.index()] |= 1 << bit;
         let port = record.number * BLOCK_PORTS + bit as u16;
         if free.count_ones() == 1 {

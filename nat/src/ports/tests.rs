@@ -1,6 +1,7 @@
 //! What the allocator promises, whatever is asked of it in what order.
 
 use std::collections::HashMap;
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::Arc;
 
 use proptest::prelude::*;
@@ -62,7 +63,8 @@ fn allocate(
         host_hash: ports.host_hash(inside, target),
         hash: 0,
     };
-    ports.allocate(now, policy, &key)
+    let host = ports.find_host(&key);
+    ports.allocate(now, policy, &key, host)
 }
 
 /// Every block with a host is in that host's list, once, and no other is.
@@ -98,7 +100,7 @@ proptest! {
                 let (transport, lease) = leases.swap_remove(which % leases.len());
                 ports.free(lease.host, lease.block, transport, lease.outside.port() % BLOCK_PORTS);
             } else if let Ok(lease) = allocate(&mut ports, &policy, host, transport, step) {
-                prop_assert!(policy.may_hand_out(lease.outside, Target::pool(POOL)));
+                prop_assert!(policy.may_hand_out(lease.outside.tuple(), Target::pool(POOL)));
                 prop_assert!((1030..=1200).contains(&lease.outside.port()));
                 let twice = leases
                     .iter()
@@ -168,8 +170,8 @@ fn a_host_keeps_to_its_address_while_that_has_ports() {
         let host = (step % 3) as u8;
         let lease = allocate(&mut ports, &policy, host, Transport::Tcp, step).unwrap();
         assert_eq!(
-            paired.entry(host).or_insert(*lease.outside.ip()),
-            lease.outside.ip()
+            paired.entry(host).or_insert(lease.outside.address()),
+            &lease.outside.address()
         );
     }
 }

@@ -3,9 +3,8 @@
 //! An entry lives in one of two buckets; the second follows from the first and the tag, so entries
 //! move without a look at what they stand for. Keys are not stored: the caller compares.
 
-use sekisho_mem::{
-    BUCKET_TAGS, HugeSlice, MapError, equal_tags, prefetch_read, prefetch_write, zeroable_struct,
-};
+use arrayvec::ArrayVec;
+use sekisho_mem::{BUCKET_TAGS, HugeSlice, MapError, equal_tags, zeroable_struct};
 
 /// Entries of a bucket.
 const SLOTS: usize = BUCKET_TAGS;
@@ -31,9 +30,10 @@ zeroable_struct! {
 const _: () = assert!(size_of::<Bucket>() == 64);
 
 impl Bucket {
-    #[inline]
+    #[inline(always)]
     fn free_slot(&self) -> Option<usize> {
-        self.slots_of(0).next()
+        let slot = equal_tags(&self.tags, 0).trailing_zeros() as usize;
+        (slot < SLOTS).then_some(slot)
     }
 
     /// The slots with a tag.
@@ -47,7 +47,14 @@ impl Bucket {
         })
     }
 
-    #[inline]
+    /// The item of the first slot with the tag.
+    #[inline(always)]
+    fn candidate(&self, tag: u16) -> Option<u32> {
+        let slot = u64::from(equal_tags(&self.tags, tag)).trailing_zeros();
+        self.items.get(slot as usize).copied()
+    }
+
+    #[inline(always)]
     fn find(&self, tag: u16, is: &mut impl FnMut(u32) -> bool) -> Option<u32> {
         self.slots_of(tag)
             .map(|slot| self.items[slot])
@@ -67,6 +74,13 @@ impl Bucket {
         self.tags[slot] = tag;
         self.items[slot] = item;
         self.guests = self.guests & !(1 << slot) | u16::from(guest) << slot;
+    }
+
+    /// Puts an entry into a free slot of its first bucket. A free slot is nobody's guest.
+    #[inline(always)]
+    fn settle(&mut self, slot: usize, tag: u16, item: u32) {
+        self.tags[slot] = tag;
+        self.items[slot] = item;
     }
 
     fn count_away(&mut self, tag: u16) {
@@ -97,7 +111,7 @@ const fn away_bit(tag: u16) -> u8 {
 }
 
 /// A bucket reached while looking for room, and the slot of the parent that leads to it.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy)]
 struct Step {
     bucket: usize,
     parent: usize,
@@ -107,6 +121,26 @@ struct Step {
 /// No room was found for another entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Full;
+
+/// What a first look for a number tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Candidate {
+    /// There is none.
+    None,
+    /// This one may be it.
+    Likely(u32),
+    /// It may be in its second bucket.
+    Elsewhere,
+}
+
+/// Why an entry was not stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Obstacle {
+    /// This number is there already.
+    Same(u32),
+    /// No room was found.
+    Full,
+}
 
 /// A multimap from 64-bit hashes to 32-bit numbers.
 pub(crate) struct Index {
@@ -154,42 +188,55 @@ impl Index {
     /// Asks for the first bucket of `hash` to be brought close.
     #[inline]
     pub(crate) fn prefetch(&self, hash: u64) {
-        prefetch_read(&self.buckets[self.first(hash)]);
+        self.buckets.prefetch_read(self.first(hash));
     }
 
-    /// Tells `each` the numbers that may be stored under `hash` in its first bucket. If there are
-    /// none but may be in the second, asks for that and says so.
-    #[inline]
-    pub(crate) fn candidates(&self, hash: u64, mut each: impl FnMut(u32)) -> bool {
-        let (first, tag) = (self.first(hash), tag_of(hash));
-        let bucket = &self.buckets[first];
-        let mut go_on = bucket.may_be_away(tag);
-        for slot in bucket.slots_of(tag) {
-            go_on = false;
-            each(bucket.items[slot]);
-        }
-        if go_on {
-            prefetch_read(&self.buckets[self.other(first, tag)]);
-        }
-        go_on
+    /// The first number that may be stored under `hash` in its first bucket.
+    #[inline(always)]
+    pub(crate) fn first_candidate(&self, hash: u64) -> Option<u32> {
+        self.buckets[self.first(hash)].candidate(tag_of(hash))
     }
 
-    /// [`Self::candidates`] in the second bucket.
-    pub(crate) fn second_candidates(&self, hash: u64, mut each: impl FnMut(u32)) {
+    /// [`Self::first_candidate`] in the second bucket.
+    #[inline(always)]
+    pub(crate) fn second_candidate(&self, hash: u64) -> Option<u32> {
         let tag = tag_of(hash);
-        let bucket = &self.buckets[self.other(self.first(hash), tag)];
-        for slot in bucket.slots_of(tag) {
-            each(bucket.items[slot]);
+        self.buckets[self.other(self.first(hash), tag)].candidate(tag)
+    }
+
+    /// Asks for the second bucket of `hash` if an entry may be there; says whether.
+    #[inline]
+    pub(crate) fn approach_second(&self, hash: u64) -> bool {
+        let (first, tag) = (self.first(hash), tag_of(hash));
+        let may_be = self.buckets[first].may_be_away(tag);
+        if may_be {
+            self.buckets.prefetch_read(self.other(first, tag));
         }
+        may_be
     }
 
     /// Asks for the second bucket of `hash`, too, if a search or an insertion will need it.
     #[inline]
     pub(crate) fn prefetch_second(&self, hash: u64) {
+        let _ = self.approach(hash);
+    }
+
+    /// [`Self::first_candidate`]; if there is none, also [`Self::prefetch_second`].
+    #[inline(always)]
+    pub(crate) fn approach(&self, hash: u64) -> Candidate {
         let (first, tag) = (self.first(hash), tag_of(hash));
         let bucket = &self.buckets[first];
-        if bucket.may_be_away(tag) | bucket.free_slot().is_none() {
-            prefetch_write(&self.buckets[self.other(first, tag)]);
+        if let Some(item) = bucket.candidate(tag) {
+            return Candidate::Likely(item);
+        }
+        let elsewhere = bucket.may_be_away(tag);
+        if elsewhere | bucket.free_slot().is_none() {
+            self.buckets.prefetch_write(self.other(first, tag));
+        }
+        if elsewhere {
+            Candidate::Elsewhere
+        } else {
+            Candidate::None
         }
     }
 
@@ -198,13 +245,13 @@ impl Index {
     pub(crate) fn prefetch_second_of(&self, hash: u64, item: u32) {
         let (first, tag) = (self.first(hash), tag_of(hash));
         if self.buckets[first].slot_of(tag, item, false).is_none() {
-            prefetch_write(&self.buckets[self.other(first, tag)]);
+            self.buckets.prefetch_write(self.other(first, tag));
         }
     }
 
     /// The first number stored under `hash` that `is` the one looked for. `is` may also be asked
     /// about numbers stored under other hashes.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn find(&self, hash: u64, mut is: impl FnMut(u32) -> bool) -> Option<u32> {
         let (first, tag) = (self.first(hash), tag_of(hash));
         let bucket = &self.buckets[first];
@@ -218,17 +265,48 @@ impl Index {
     }
 
     /// Stores `item` under `hash`.
+    #[inline]
     pub(crate) fn insert(&mut self, hash: u64, item: u32) -> Result<(), Full> {
         let (first, tag) = (self.first(hash), tag_of(hash));
-        let second = self.other(first, tag);
-        for bucket in [first, second] {
-            if let Some(slot) = self.buckets[bucket].free_slot() {
-                self.settle(first, bucket, slot, tag, item);
-                return Ok(());
-            }
+        let bucket = &mut self.buckets[first];
+        let Some(slot) = bucket.free_slot() else {
+            return self.insert_elsewhere(first, tag, item);
+        };
+        bucket.settle(slot, tag, item);
+        self.stored += 1;
+        self.touched = true;
+        Ok(())
+    }
+
+    /// [`Self::insert`], unless a number stored under `hash` `is` the same as [`Self::find`] means it.
+    #[inline(always)]
+    pub(crate) fn insert_unless(
+        &mut self,
+        hash: u64,
+        item: u32,
+        is: impl FnMut(u32) -> bool,
+    ) -> Result<(), Obstacle> {
+        if let Some(same) = self.find(hash, is) {
+            return Err(Obstacle::Same(same));
         }
-        let (bucket, slot) = self.make_room(first, second).ok_or(Full)?;
-        self.settle(first, bucket, slot, tag, item);
+        self.insert(hash, item).map_err(|Full| Obstacle::Full)
+    }
+
+    /// Stores an entry whose first bucket is full.
+    #[cold]
+    #[inline(never)]
+    fn insert_elsewhere(&mut self, first: usize, tag: u16, item: u32) -> Result<(), Full> {
+        let second = self.other(first, tag);
+        let (bucket, slot) = match self.buckets[second].free_slot() {
+            Some(slot) => (second, slot),
+            None => self.make_room(first, second).ok_or(Full)?,
+        };
+        let guest = bucket != first;
+        self.stored += 1;
+        self.buckets[bucket].put(slot, tag, item, guest);
+        if guest {
+            self.buckets[first].count_away(tag);
+        }
         Ok(())
     }
 
@@ -265,33 +343,25 @@ impl Index {
         Some((second, slot))
     }
 
-    /// Puts an entry whose first bucket is `first` into a free slot of `bucket`.
-    fn settle(&mut self, first: usize, bucket: usize, slot: usize, tag: u16, item: u32) {
-        let guest = bucket != first;
-        self.stored += 1;
-        self.touched = true;
-        self.buckets[bucket].put(slot, tag, item, guest);
-        if guest {
-            self.buckets[first].count_away(tag);
-        }
-    }
-
     /// Frees a slot of one of two full buckets by moving entries to their other buckets, breadth
     /// first, so that few move. A shortest path meets no bucket twice, so no move undoes another.
     fn make_room(&mut self, first: usize, second: usize) -> Option<(usize, usize)> {
-        let mut steps = [Step::default(); SEARCH];
-        steps[0].bucket = first;
-        steps[1].bucket = second;
+        let mut steps = ArrayVec::<Step, SEARCH>::new();
+        // The two roots are their own parents.
+        for (parent, bucket) in [first, second].into_iter().enumerate() {
+            let slot = 0;
+            steps.push(Step {
+                bucket,
+                parent,
+                slot,
+            });
+        }
         for slot in 0..SLOTS {
             let next = self.other(first, self.buckets[first].tags[slot]);
-            prefetch_write(&self.buckets[next]);
+            self.buckets.prefetch_write(next);
         }
-        // The two roots are their own parents.
-        steps[1].parent = 1;
-        let mut reached = 2;
         let mut at = 0;
-        while at < reached {
-            let bucket = steps[at].bucket;
+        while let Some(&Step { bucket, .. }) = steps.get(at) {
             for slot in 0..SLOTS {
                 let next = self.other(bucket, self.buckets[bucket].tags[slot]);
                 if next == bucket {
@@ -300,14 +370,12 @@ impl Index {
                 if let Some(free) = self.buckets[next].free_slot() {
                     return Some(self.shift(&steps, at, slot, next, free));
                 }
-                if reached < SEARCH {
-                    steps[reached] = Step {
-                        bucket: next,
-                        parent: at,
-                        slot,
-                    };
-                    reached += 1;
-                }
+                // As many as are looked at.
+                let _ = steps.try_push(Step {
+                    bucket: next,
+                    parent: at,
+                    slot,
+                });
             }
             at += 1;
         }
@@ -317,7 +385,7 @@ impl Index {
     /// Moves the entries on the path to `steps[at]`, the last one first; gives the freed slot.
     fn shift(
         &mut self,
-        steps: &[Step; SEARCH],
+        steps: &[Step],
         mut at: usize,
         mut slot: usize,
         mut to: usize,
@@ -347,10 +415,10 @@ impl Index {
         }
     }
 
-    /// The first bucket: by the upper half of the hash.
+    /// The first bucket: by the upper bits of the hash, spread over all by multiplication.
     #[inline]
     fn first(&self, hash: u64) -> usize {
-        scale((hash >> 32) as u32, self.buckets.len())
+        ((u128::from(hash) * self.buckets.len() as u128) >> 64) as usize
     }
 
     /// The other bucket of an entry with `tag` in `bucket`; its own inverse.
@@ -365,7 +433,7 @@ impl Index {
     }
 }
 
-/// Spreads 32 random bits over `0..size` by multiplication.
+/// Spreads 32 random bits over `0..size`.
 #[inline]
 fn scale(bits: u32, size: usize) -> usize {
     ((u64::from(bits) * size as u64) >> 32) as usize
@@ -374,8 +442,7 @@ fn scale(bits: u32, size: usize) -> usize {
 /// The tag: the low bits of the hash, never zero.
 #[inline]
 const fn tag_of(hash: u64) -> u16 {
-    let tag = hash as u16;
-    if tag == 0 { 1 } else { tag }
+    hash as u16 | 1 << 15
 }
 
 #[cfg(test)]

@@ -7,6 +7,6 @@ mod tiers;
 mod vacancies;
 
 pub(crate) use flat::FlatMap;
-pub(crate) use index::Index;
+pub(crate) use index::{Candidate, Full, Index, Obstacle};
 pub(crate) use slab::Slab;
 pub(crate) use tiers::Tiers;

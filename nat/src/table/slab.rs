@@ -2,7 +2,7 @@
 
 use std::ops;
 
-use sekisho_mem::{HugeSlice, MapError, Zeroable, prefetch_write};
+use sekisho_mem::{HugeSlice, MapError, Zeroable};
 
 use super::vacancies::Vacancies;
 
@@ -52,7 +52,7 @@ impl<T: Zeroable + Default> Slab<T> {
             let last = self.records.len() - 1;
             (self.fresh as usize + excess as usize).min(last) as u32
         });
-        prefetch_write(&self.records[number as usize]);
+        self.records.prefetch_write(number as usize);
     }
 
     /// Frees a number that was given out, and clears its record.
@@ -83,10 +83,22 @@ impl<T> Slab<T> {
         self.fresh as usize * size_of::<T>() + self.vacancies.used_bytes(self.fresh)
     }
 
-    /// Asks for a record to be brought close.
+    /// A record, if there can be one of this number.
+    #[inline(always)]
+    pub(crate) fn get_mut(&mut self, number: u32) -> Option<&mut T> {
+        self.records.get_mut(number as usize)
+    }
+
+    /// Asks for a record to be brought close, for reading first.
+    #[inline(always)]
+    pub(crate) fn prefetch_read(&self, number: u32) {
+        self.records.prefetch_read(number as usize);
+    }
+
+    /// Asks for a record to be brought close, to be written.
     #[inline]
     pub(crate) fn prefetch(&self, number: u32) {
-        prefetch_write(&self.records[number as usize]);
+        self.records.prefetch_write(number as usize);
     }
 }
 

@@ -29,10 +29,10 @@ impl Tiers {
         self.first.prefetch(hash);
     }
 
-    /// Tells `each` the numbers that may be stored under `hash` where the first look goes.
-    #[inline]
-    pub(crate) fn candidates(&self, hash: u64, each: impl FnMut(u32)) {
-        self.first.candidates(hash, each);
+    /// The first number that may be stored under `hash`, where the first look goes.
+    #[inline(always)]
+    pub(crate) fn candidate(&self, hash: u64) -> Option<u32> {
+        self.first.first_candidate(hash)
     }
 
     #[inline]

@@ -56,7 +56,7 @@ impl Vacancies {
     /// Takes a number out: a recently freed one if there is one.
     #[inline]
     pub(super) fn take(&mut self) -> Option<u32> {
-        if self.count == 0 {
+        if (self.count == 0) & (self.stored > 0) {
             self.fetch();
         }
         self.count = self.count.checked_sub(1)?;

@@ -2,43 +2,38 @@
 
 use std::net::Ipv4Addr;
 
-use arrayvec::ArrayVec;
 use sekisho_dpdk::{Burst, Mbuf};
 use sekisho_mem::prefetch_write;
-use sekisho_packet::regular::TunnelEnd;
-use sekisho_packet::{EtherType, Ipv4, Regular, Udp, udp, vxlan};
+use sekisho_packet::heads::{HEAD, TunnelEnd};
+use sekisho_packet::{EtherType, Ipv4, Udp, udp, vxlan};
 
-use super::{ETHERNET, Exit, LANES, Lane, Lanes, Stage, nat_key};
+use super::inward::HEADROOM;
+use super::mask::Mask;
+use super::{ETHERNET, LANES, Lanes, Stage, wire_flow};
 use crate::snapshot::Underlay;
 use crate::tunnel_table::{TunnelTable, mac_word};
 use crate::worker::Worker;
 
 /// Octets of outer headers behind the Ethernet header, without options.
 const OUTER: usize = 20 + udp::HEADER_LEN + vxlan::HEADER_LEN;
-/// Where the inner frame begins.
-pub(super) const INNER: usize = ETHERNET + OUTER;
+/// Where the frame in a tunnel begins.
+const INNER: usize = ETHERNET + OUTER;
+/// Where the packet in a tunnel begins.
+const INNER_IP: usize = INNER + ETHERNET;
+/// Octets of a frame that are looked at.
+const FRAME: usize = ETHERNET + HEAD;
+/// Octets of a tunnel's frame that are looked at.
+const TUNNEL_FRAME: usize = INNER + FRAME;
 /// Bit of the VXLAN flags that says that the VNI is valid (RFC 7348 section 5).
-pub(super) const VNI_VALID: u8 = 0x08;
+const VNI_VALID: u8 = 0x08;
 pub(super) const ECN: u8 = 0b11;
-
-/// What all frames of a burst are compared with.
-struct Port<'a> {
-    mac: u64,
-    end: TunnelEnd,
-    tunnels: &'a TunnelTable,
-}
+const IPV4: u16 = EtherType::IPV4.0;
+const IPV6: u16 = EtherType::IPV6.0;
 
 impl Worker {
     /// Reads every frame of a burst, once.
     pub(super) fn classify(&self, lanes: &mut Lanes, burst: &Burst, port: u16) {
-        lanes.exits = [Exit::Special; LANES];
-        lanes.outward.clear();
-        lanes.probes.clear();
-        lanes.inward.clear();
-        lanes.inward_probes.clear();
-        lanes.six.clear();
-        lanes.leaving.clear();
-        lanes.tunnels.clear();
+        lanes.begin(burst.len());
         let Some(uplink) = self
             .snapshot
             .uplink_of_port(port)
@@ -49,168 +44,199 @@ impl Worker {
         // Without tunnels, an address no packet is regular with.
         let nowhere = TunnelEnd::new(Ipv4Addr::UNSPECIFIED, 0);
         let end = |underlay: Underlay| TunnelEnd::new(underlay.address, underlay.vxlan_port);
-        let port = Port {
-            mac: mac_word(uplink.mac),
-            end: self.snapshot.underlay.map_or(nowhere, end),
-            tunnels: &self.snapshot.tunnels,
-        };
-        let mut tunnels = ArrayVec::<u8, LANES>::new();
-        port.read_burst(lanes, burst, &mut tunnels);
+        let end = self.snapshot.underlay.map_or(nowhere, end);
+        let frames = lanes.read_frames(burst, mac_word(uplink.mac));
+        let ours = Mask(lanes.heads.for_tunnels(end)) & frames;
+        if frames != ours {
+            lanes.plain = Mask(lanes.heads.regular()) & frames & !ours;
+        }
+        lanes.heads.outline(&mut lanes.total, &mut lanes.tos);
+        lanes.received = lanes.total;
         lanes.clocks.end(Stage::Frames);
-        if !tunnels.is_empty() {
-            if port.tunnels.is_large() {
-                port.approach(burst, &tunnels);
+        if !ours.is_empty() {
+            let tunnels = ours & Mask(lanes.heads.datagrams());
+            let table = &self.snapshot.tunnels;
+            if table.is_large() {
+                approach(table, burst, tunnels);
             }
-            port.open_tunnels(lanes, burst, &tunnels);
+            lanes.open_tunnels(table, burst, tunnels);
             if !self.handover.is_alone() {
                 self.steer_outward(lanes);
             }
+            if table.is_large() {
+                self.approach_counters(lanes);
+            }
             lanes.clocks.end(Stage::Tunnels);
         }
-        if port.tunnels.is_large() {
-            self.approach_counters(lanes);
-        }
-        for &index in &lanes.outward {
-            let lane = &mut lanes.packets[usize::from(index) % LANES];
-            let probe = self.nat.probe_outbound(lane.vrf, &nat_key(&lane.ip));
-            lane.hash = lane.ip.flow().hash(self.seed);
-            let _ = lanes.probes.try_push(probe);
-        }
-        if !lanes.inward.is_empty() {
-            self.sort_inward(lanes);
-        }
-        lanes.clocks.end(Stage::Keys);
+        lanes.heads.hash(self.seed, &mut lanes.hashes);
+        lanes.heads.unchanged(&mut lanes.changes);
     }
 
     /// Brings the counters of the segments close that packets came from.
     #[cold]
     fn approach_counters(&self, lanes: &Lanes) {
-        for &index in &lanes.outward {
-            let lane = &lanes.packets[usize::from(index) % LANES];
-            if let Some(segment) = self.snapshot.tunnels.at(lane.place) {
+        for lane in lanes.out {
+            if let Some(segment) = self.snapshot.tunnels.at(lanes.tunnel.place[lane]) {
                 prefetch_write(&segment.traffic[self.id.index()]);
             }
         }
     }
 
-    /// Tells what is surely routed on from what may be for an outside address of ours, whose session
-    /// is asked for before the tables say so. UDP first, then TCP, so that no later stage has to guess.
-    fn sort_inward(&self, lanes: &mut Lanes) {
-        let mut routed = ArrayVec::<u8, LANES>::new();
-        let mut udp = ArrayVec::<u8, LANES>::new();
-        let mut tcp = ArrayVec::<u8, LANES>::new();
-        for &index in &lanes.inward {
-            let lane = &mut lanes.packets[usize::from(index) % LANES];
-            lane.hash = lane.ip.flow().hash(self.seed);
-            let list = match (self.snapshot.own.may_hold(lane.ip.dst), lane.ip.is_tcp()) {
-                (false, _) => &mut routed,
-                (true, false) => &mut udp,
-                (true, true) => &mut tcp,
-            };
-            let _ = list.try_push(index);
+    /// Keys of what came out of tunnels: UDP first, then TCP, so that no later stage has to guess
+    /// which comes next.
+    #[inline(never)]
+    pub(super) fn key_outward(&self, lanes: &mut Lanes) {
+        let tcp = Mask(lanes.heads.tcp());
+        lanes.outward.set(&[lanes.out & !tcp, lanes.out & tcp]);
+        let (order, tables) = (&lanes.outward, &mut lanes.tables);
+        order.gather(&lanes.tunnel.vrf, &mut tables.vrfs);
+        order.gather(&lanes.heads.sources(), &mut tables.sources);
+        order.gather(&lanes.heads.destinations(), &mut tables.addresses);
+        order.gather(&lanes.hashes, &mut tables.hashes);
+        for (place, lane) in order.places() {
+            let flow = wire_flow(&lanes.heads, lane);
+            lanes.probes[place] = self.nat.probe_outbound_wire(tables.vrfs[place], &flow);
         }
+    }
+
+    /// Tells what is surely routed on from what may be for an outside address of ours, whose session
+    /// is asked for before the tables say so: of that, UDP first, then TCP. Nobody out there has an
+    /// address of ours: what says so is not regular.
+    #[inline(never)]
+    pub(super) fn key_inward(&self, lanes: &mut Lanes, burst: &Burst) {
+        let (heads, own) = (&lanes.heads, &self.snapshot.own);
+        let (mut ours, mut suspects) = (Mask::NONE, Mask::NONE);
+        for lane in lanes.plain {
+            ours.add(lane, own.may_hold(heads.dst(lane).swap_bytes()));
+            suspects.add(lane, own.may_hold(heads.src(lane).swap_bytes()));
+        }
+        if !suspects.is_empty() {
+            let mut spoofed = Mask::NONE;
+            for lane in suspects {
+                spoofed.add(
+                    lane,
+                    self.is_ours(Ipv4Addr::from_octets(heads.src(lane).to_le_bytes())),
+                );
+            }
+            lanes.plain = lanes.plain & !spoofed;
+        }
+        let ours = ours & lanes.plain;
+        let routed = lanes.plain & !ours;
         lanes.routed = routed.len();
-        lanes.inward.clear();
-        lanes
-            .inward
-            .extend(routed.into_iter().chain(udp).chain(tcp));
-        for &index in &lanes.inward[lanes.routed..] {
-            let key = nat_key(&lanes.packets[usize::from(index) % LANES].ip);
-            let _ = lanes.inward_probes.try_push(self.nat.probe_inbound(&key));
+        let order = &mut lanes.inward;
+        if ours.is_empty() {
+            order.set(&[routed]);
+        } else {
+            let tcp = Mask(heads.tcp());
+            order.set(&[routed, ours & !tcp, ours & tcp]);
+        }
+        order.gather(&heads.destinations(), &mut lanes.tables.addresses);
+        for place in lanes.routed..order.len() {
+            let lane = order.lane(place);
+            if let Some(mbuf) = burst.get(lane) {
+                // Where the outer headers of a tunnel will go.
+                mbuf.prefetch_write_at(-HEADROOM);
+            }
+            let flow = wire_flow(heads, lane);
+            lanes.probes[(place - lanes.routed) % LANES] = self.nat.probe_inbound_wire(&flow);
         }
     }
 }
 
-impl Port<'_> {
-    /// Reads every frame, and tells those that may be tunnels' from those that are plain.
-    #[inline(always)]
-    fn read_burst(&self, lanes: &mut Lanes, burst: &Burst, tunnels: &mut ArrayVec<u8, LANES>) {
-        for (index, (mbuf, lane)) in burst.iter().zip(&mut lanes.packets).enumerate() {
-            let Some((header, packet)) = mbuf.data().split_first_chunk::<ETHERNET>() else {
+impl Lanes {
+    /// Reads every frame; answers which are IPv4's for this Ethernet address.
+    #[inline(never)]
+    fn read_frames(&mut self, burst: &Burst, mac: u64) -> Mask {
+        let (mut frames, mut short) = (Mask::NONE, [0; FRAME]);
+        for (lane, mbuf) in burst.iter().enumerate() {
+            let lane = lane % LANES;
+            let frame = mbuf.data();
+            let head = match frame.first_chunk::<FRAME>() {
+                Some(head) => head,
+                None => pad(frame, &mut short),
+            };
+            let (header, ip) = split(head);
+            let room = (frame.len() as u32).saturating_sub(ETHERNET as u32);
+            self.heads.set(lane, ip, room);
+            let ethertype = u16::from_be_bytes([header[12], header[13]]);
+            let ours = (word_at::<0>(header) & MAC == mac) & mbuf.is_contiguous();
+            let is_ipv4 = ours & (ethertype == IPV4);
+            frames.add(lane, is_ipv4);
+            if !is_ipv4 {
+                self.six.plain.add(lane, ours & (ethertype == IPV6));
+            }
+        }
+        frames
+    }
+
+    /// Reads what is in the tunnels that are ours. Only what is exactly a configured tunnel is taken
+    /// for one.
+    #[inline(never)]
+    fn open_tunnels(&mut self, table: &TunnelTable, burst: &Burst, tunnels: Mask) {
+        let tunnel = &mut self.tunnel;
+        let (mut out, mut six, mut stateful) = (Mask::NONE, Mask::NONE, Mask::NONE);
+        let mut short = [0; TUNNEL_FRAME];
+        for lane in tunnels {
+            let Some(mbuf) = burst.get(lane) else {
                 continue;
             };
-            if !is_ipv4_for(header, self.mac) | !mbuf.is_contiguous() {
-                lanes.six.offer(index, header, self.mac, mbuf);
+            let frame = mbuf.data();
+            let head = match frame.first_chunk::<TUNNEL_FRAME>() {
+                Some(head) => head,
+                None => pad(frame, &mut short),
+            };
+            let (vtep, tos) = (self.heads.src(lane).swap_bytes(), self.tos[lane]);
+            let room = u32::from(self.total[lane]).saturating_sub((INNER_IP - ETHERNET) as u32);
+            let vni = u32::from_be_bytes([head[46], head[47], head[48], head[49]]) >> 8;
+            let Some((place, segment)) = table.find(vni, vtep) else {
+                continue;
+            };
+            let (_, inner) = head.split_at(INNER);
+            let Some(inner) = inner.first_chunk::<FRAME>() else {
+                continue;
+            };
+            let (header, ip) = split(inner);
+            let ethertype = u16::from_be_bytes([header[12], header[13]]);
+            let valid = head[42] & VNI_VALID != 0;
+            let unsummed = u16::from_ne_bytes([head[40], head[41]]) == 0;
+            let sound = valid & (word_at::<0>(header) & MAC == segment.mac);
+            if !sound || !(unsummed || is_intact(frame, self.total[lane])) {
                 continue;
             }
-            if self.end.is_for(packet) {
-                let Some(outer) = self.end.read(packet) else {
-                    continue;
-                };
-                lane.received = outer.total_len;
-                lane.outer_tos = outer.tos;
-                lane.vtep = outer.src;
-                let _ = tunnels.try_push(index as u8);
-            } else if let Some(ip) = Regular::read(packet) {
-                *lane = Lane::plain(ip);
-                let _ = lanes.inward.try_push(index as u8);
-            }
+            // RFC 6040: the outer mark changes nothing if it says nothing, or the same.
+            let mark = tos & ECN;
+            let unmarked = (mark == 0) | (mark == ip[1] & ECN);
+            self.heads.set(lane, ip, room);
+            tunnel.place[lane] = place;
+            tunnel.vrf[lane] = segment.vrf;
+            tunnel.segment[lane] = segment.id;
+            tunnel.vtep[lane] = vtep;
+            tunnel.mac[lane] = word_at::<6>(header) & MAC;
+            tunnel.tos[lane] = tos;
+            self.at[lane] = INNER_IP as u16;
+            stateful.add(lane, segment.nat.stateful);
+            out.add(lane, (ethertype == IPV4) & unmarked);
+            six.add(lane, ethertype == IPV6);
         }
+        self.out = out & Mask(self.heads.regular());
+        self.stateful = stateful;
+        self.six.inner = six;
+        self.heads.outline(&mut self.total, &mut self.tos);
     }
+}
 
-    /// Brings the segments of many tenants close.
-    #[cold]
-    fn approach(&self, burst: &Burst, tunnels: &[u8]) {
-        let vni = |&index: &u8| {
-            let frame = burst.get(usize::from(index) % LANES).map(Mbuf::data);
-            frame.and_then(vni_of).unwrap_or(0)
-        };
-        for index in tunnels {
-            self.tunnels.prefetch_vni(vni(index));
-        }
-        for index in tunnels {
-            self.tunnels.prefetch_segment(vni(index));
-        }
+/// Brings the segments of many tenants close.
+#[cold]
+fn approach(table: &TunnelTable, burst: &Burst, tunnels: Mask) {
+    let vni = |lane: usize| {
+        let frame = burst.get(lane).map(Mbuf::data);
+        frame.and_then(vni_of).unwrap_or(0)
+    };
+    for lane in tunnels {
+        table.prefetch_vni(vni(lane));
     }
-
-    /// Reads what is in the tunnels that are ours: UDP first, then TCP, so that no later stage has to
-    /// guess which comes next.
-    #[inline(always)]
-    fn open_tunnels(&self, lanes: &mut Lanes, burst: &Burst, tunnels: &[u8]) {
-        let mut tcp = ArrayVec::<u8, LANES>::new();
-        for &index in tunnels {
-            let at = usize::from(index) % LANES;
-            let Some(mbuf) = burst.get(at) else { continue };
-            let lane = &mut lanes.packets[at];
-            if self.open_tunnel(mbuf.data(), lane).is_some() {
-                let list = if lane.ip.is_tcp() {
-                    &mut tcp
-                } else {
-                    &mut lanes.outward
-                };
-                let _ = list.try_push(index);
-            } else {
-                lanes.six.offer_inner(index);
-            }
-        }
-        lanes.outward.extend(tcp);
-    }
-
-    /// Only what is exactly a configured tunnel is taken for one.
-    #[inline(always)]
-    fn open_tunnel(&self, frame: &[u8], lane: &mut Lane) -> Option<()> {
-        let frame = frame.get(..ETHERNET + usize::from(lane.received))?;
-        let (headers, inner) = frame.split_first_chunk::<{ INNER + ETHERNET }>()?;
-        let checksum = u16::from_be_bytes([headers[40], headers[41]]);
-        let vni = u32::from_be_bytes([0, headers[46], headers[47], headers[48]]);
-        let valid = headers[42] & VNI_VALID != 0;
-        let (_, inner_header) = headers.split_last_chunk::<ETHERNET>()?;
-        let (place, segment) = self.tunnels.find(vni, lane.vtep)?;
-        let inner = Regular::read(inner)?;
-        let for_us = is_ipv4_for(inner_header, segment.mac);
-        // RFC 6040: the outer mark changes nothing if it says nothing, or the same.
-        let mark = lane.outer_tos & ECN;
-        let unmarked = (mark == 0) | (mark == inner.tos & ECN);
-        if !(valid & for_us & unmarked) || (checksum != 0 && !is_intact(frame)) {
-            return None;
-        }
-        lane.ip = inner;
-        lane.at = (INNER + ETHERNET) as u16;
-        lane.vrf = segment.vrf;
-        lane.segment = segment.id;
-        lane.place = place;
-        lane.mac = word_at::<6>(inner_header) & MAC;
-        Some(())
+    for lane in tunnels {
+        table.prefetch_segment(vni(lane));
     }
 }
 
@@ -221,19 +247,33 @@ fn vni_of(frame: &[u8]) -> Option<u32> {
     Some(u32::from_be_bytes([0, a, b, c]))
 }
 
-/// Whether an Ethernet header is of an IPv4 packet to `mac`, without a VLAN tag.
+/// A frame that is shorter than what is looked at, with zeros behind its end.
+#[cold]
+#[inline(never)]
+fn pad<'a, const N: usize>(frame: &[u8], room: &'a mut [u8; N]) -> &'a [u8; N] {
+    room.fill(0);
+    for (octet, given) in room.iter_mut().zip(frame) {
+        *octet = *given;
+    }
+    room
+}
+
+/// The Ethernet header of a frame, and the head of its packet.
 #[inline(always)]
-fn is_ipv4_for(header: &[u8; ETHERNET], mac: u64) -> bool {
-    let ethertype = u16::from_be_bytes([header[12], header[13]]);
-    (word_at::<0>(header) & MAC == mac) & (ethertype == EtherType::IPV4.0)
+fn split(frame: &[u8; FRAME]) -> (&[u8; ETHERNET], &[u8; HEAD]) {
+    match (frame.first_chunk(), frame.last_chunk()) {
+        (Some(header), Some(packet)) => (header, packet),
+        // Never: the lengths are what they are.
+        _ => (&[0; ETHERNET], &[0; HEAD]),
+    }
 }
 
 /// The low 48 bits of a word are an Ethernet address.
-pub(super) const MAC: u64 = 0xffff_ffff_ffff;
+const MAC: u64 = 0xffff_ffff_ffff;
 
 /// Eight octets of an Ethernet header, in one load.
 #[inline(always)]
-pub(super) const fn word_at<const AT: usize>(header: &[u8; ETHERNET]) -> u64 {
+const fn word_at<const AT: usize>(header: &[u8; ETHERNET]) -> u64 {
     u64::from_le_bytes([
         header[AT],
         header[AT + 1],
@@ -246,11 +286,11 @@ pub(super) const fn word_at<const AT: usize>(header: &[u8; ETHERNET]) -> u64 {
     ])
 }
 
-/// Whether the checksum of a tunnel's UDP datagram, which goes to the end of the frame, is right.
+/// Whether the checksum of a tunnel's UDP datagram, in a packet of `total` octets, is right.
 #[inline(never)]
-pub(super) fn is_intact(frame: &[u8]) -> bool {
-    let packet = frame.get(ETHERNET..).unwrap_or_default();
-    Ipv4::new(packet).is_ok_and(|ip| {
+fn is_intact(frame: &[u8], total: u16) -> bool {
+    let packet = frame.get(ETHERNET..ETHERNET + usize::from(total));
+    Ipv4::new(packet.unwrap_or_default()).is_ok_and(|ip| {
         Udp::new(ip.payload()).is_ok_and(|udp| udp.is_intact(ip.pseudo_header(udp.len())))
     })
 }

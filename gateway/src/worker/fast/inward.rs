@@ -2,186 +2,181 @@
 
 use std::net::Ipv4Addr;
 
-use arrayvec::ArrayVec;
 use sekisho_dpdk::Burst;
 use sekisho_fib::{AdjacencyId, Leaf, PackedLeaf};
-use sekisho_packet::regular::Side;
 use sekisho_types::VrfId;
 
-use super::{Change, LANES, Lanes, Stage, packet_of, segment_of, translation};
+use super::mask::{Mask, Order};
+use super::outward::AHEAD;
+use super::{LANES, Lanes, Stage, segment_of, wire};
 use crate::worker::Worker;
 use crate::worker::forward::TUNNEL_OVERHEAD;
+
+/// The route of a pool or floating IP.
+const NAT: PackedLeaf = Leaf::Nat.packed();
+
+/// Octets that a tunnel puts before a frame.
+pub(super) const HEADROOM: isize = TUNNEL_OVERHEAD as isize;
 
 impl Worker {
     /// Finds the ways of the packets that came from uplinks, and what changes in them.
     pub(super) fn inward(&mut self, lanes: &mut Lanes, burst: &Burst) {
-        self.look_up_inward(lanes);
+        self.key_inward(lanes, burst);
+        lanes.clocks.end(Stage::Keys);
+        let (routed, count) = (lanes.routed, lanes.inward.len());
+        let tables = &mut lanes.tables;
+        let (addresses, leaves) = (&tables.addresses[..count], &mut tables.leaves[..count]);
+        self.reader.lookup_batch(VrfId::PROVIDER, addresses, leaves);
         lanes.clocks.end(Stage::InwardTables);
-        let mut ours = ArrayVec::new();
-        let mut entering = ArrayVec::new();
-        self.part_inward(lanes, &mut entering, &mut ours);
-        self.nat.prefetch_burst(&lanes.inward_probes);
+        if routed < count {
+            let probes = &lanes.probes[..count - routed];
+            self.nat.prefetch_burst(probes, &mut lanes.candidates);
+        }
+        let entering = self.part_inward(lanes);
         lanes.clocks.end(Stage::InwardPrefetch);
-        self.translate_inward(lanes, burst, &ours, &mut entering);
+        if !entering.ours.is_empty() {
+            self.translate_inward(lanes, entering.ours);
+        }
         lanes.clocks.end(Stage::InwardSessions);
-        self.find_endpoints(lanes, &entering, burst);
+        if !entering.routed.is_empty() {
+            self.route_inward(lanes, entering.routed);
+        }
         lanes.clocks.end(Stage::InwardEndpoints);
     }
 
-    /// Looks up each packet's destination in the provider VRF.
-    fn look_up_inward(&self, lanes: &mut Lanes) {
-        let count = lanes.inward.len();
-        let tables = &mut lanes.tables;
-        for (place, &index) in lanes.inward.iter().enumerate() {
-            let ip = &lanes.packets[usize::from(index) % LANES].ip;
-            tables.addresses[place] = Ipv4Addr::from_bits(ip.dst);
-        }
-        self.reader.lookup_batch(
-            VrfId::PROVIDER,
-            &tables.addresses[..count],
-            &mut tables.leaves[..count],
-        );
-    }
-
     /// Parts packets that are routed on from those for an outside address of ours, as the tables say.
-    fn part_inward(
-        &self,
-        lanes: &mut Lanes,
-        entering: &mut ArrayVec<Entering, LANES>,
-        ours: &mut ArrayVec<Ours, LANES>,
-    ) {
-        for (place, (&index, &leaf)) in lanes.inward.iter().zip(&lanes.tables.leaves).enumerate() {
-            let at = usize::from(index) % LANES;
-            let ip = &lanes.packets[at].ip;
-            if self.snapshot.own.may_hold(ip.src) && self.is_ours(ip.src) {
-                // Nobody out there has an address of ours.
-                continue;
-            }
-            let leaf = match leaf.unpack() {
-                Leaf::PathList(_) | Leaf::Adjacency(_) => leaf,
-                Leaf::Nat | Leaf::Local => {
-                    if let Some(probe) = place.checked_sub(lanes.routed) {
-                        let probe = probe as u8;
-                        let _ = ours.try_push(Ours { index, probe });
-                    }
-                    continue;
-                }
+    #[inline(never)]
+    fn part_inward(&self, lanes: &mut Lanes) -> Entering {
+        let leaves = &mut lanes.tables.leaves;
+        let all = Mask::first(lanes.inward.len());
+        let ours = Mask::of(|place| leaves[place] == NAT) & !Mask::first(lanes.routed);
+        let mut entering = Entering {
+            routed: Mask::of(|place| leaves[place].is_way()) & all,
+            ours: ours & all,
+        };
+        for place in all & !(entering.routed | entering.ours) {
+            match leaves[place].unpack() {
+                Leaf::Local => entering.ours.add(place, place >= lanes.routed),
                 Leaf::LookupVrf(vrf) => {
-                    let destination = Ipv4Addr::from_bits(ip.dst);
-                    self.reader.lookup(vrf, destination).packed()
+                    let destination = lanes.tables.addresses[place];
+                    leaves[place] = self.reader.lookup(vrf, destination).packed();
+                    entering.routed.add(place, leaves[place].is_way());
                 }
-                Leaf::None | Leaf::Connected(_) | Leaf::Discard => continue,
-            };
-            lanes.changes[at] = Change::Nothing;
-            let _ = entering.try_push(Entering { index, leaf });
+                _ => {}
+            }
         }
+        entering
     }
 
+    /// Whether the forwarding table says that an address is the gateway's own.
     #[cold]
-    fn is_ours(&self, source: u32) -> bool {
-        let leaf = self
-            .reader
-            .lookup(VrfId::PROVIDER, Ipv4Addr::from_bits(source));
+    pub(super) fn is_ours(&self, address: Ipv4Addr) -> bool {
+        let leaf = self.reader.lookup(VrfId::PROVIDER, address);
         matches!(leaf, Leaf::Local | Leaf::Nat)
     }
 
     /// What changes in packets for an outside address: by their session, or by a floating IP. Those
     /// that may go on are looked up in their tenants.
-    fn translate_inward(
-        &mut self,
-        lanes: &mut Lanes,
-        burst: &Burst,
-        ours: &[Ours],
-        entering: &mut ArrayVec<Entering, LANES>,
-    ) {
+    #[inline(never)]
+    fn translate_inward(&mut self, lanes: &mut Lanes, places: Mask) {
         let now = self.nat_now();
-        let first = entering.len();
-        let tables = &mut lanes.tables;
-        let mut count = 0;
-        for (place, &Ours { index, probe }) in ours.iter().enumerate() {
-            if let Some(later) = ours.get(place + AHEAD) {
-                self.nat
-                    .prefetch(&lanes.inward_probes[usize::from(later.probe)]);
-            }
-            let probe = &lanes.inward_probes[usize::from(probe)];
-            let at = usize::from(index) % LANES;
-            let lane = &lanes.packets[at];
-            let ip = &lane.ip;
-            let tcp = ip
-                .is_tcp()
-                .then(|| segment_of(ip, packet_of(burst, at, lane)));
-            if let Some(hit) = self.nat.hit_inbound(now, probe, tcp.as_ref()) {
-                lanes.changes[at] = Change::Side(Side::Destination, translation(&hit));
-                tables.vrfs[count] = hit.vrf;
-                tables.addresses[count] = Ipv4Addr::from_bits(hit.address);
+        let (mut hits, mut rest) = (Mask::NONE, Mask::NONE);
+        for place in places {
+            let lane = lanes.inward.lane(place);
+            // Keys begin where what is surely routed on ends.
+            let probe = place.wrapping_sub(lanes.routed);
+            self.nat
+                .ask_again(lanes.candidates[(probe + AHEAD) % LANES]);
+            let tcp = segment_of(&lanes.heads, lane);
+            let (candidate, probe) = (
+                lanes.candidates[probe % LANES],
+                &lanes.probes[probe % LANES],
+            );
+            if let Some(hit) = self.nat.hit_inbound(now, candidate, probe, tcp.as_ref()) {
+                let (address, port) = (hit.address_wire, hit.port_wire);
+                let inside = Ipv4Addr::from_octets(address.to_le_bytes());
+                lanes.changes.set_destination(lane, address, port);
+                lanes.tables.vrfs[place] = hit.vrf;
+                lanes.tables.addresses[place] = inside;
+                hits.add(place, true);
             } else {
-                let outside = Ipv4Addr::from_bits(ip.dst);
-                let Some((vrf, inside)) = self.snapshot.nat.floating_in(outside) else {
-                    if !self.handover.is_alone() {
-                        lanes.exits[at] = self.steer_inward(lane);
-                    }
-                    continue;
-                };
-                lanes.changes[at] = Change::stateless(Side::Destination, ip, inside.to_bits());
-                tables.vrfs[count] = vrf;
-                tables.addresses[count] = inside;
+                rest.add(place, true);
             }
-            count += 1;
-            let leaf = PackedLeaf::NONE;
-            let _ = entering.try_push(Entering { index, leaf });
         }
-        let (vrfs, addresses) = (&tables.vrfs[..count], &tables.addresses[..count]);
-        self.reader
-            .host_batch(vrfs, addresses, &mut tables.ways[..count]);
-        for (entering, way) in entering[first..].iter_mut().zip(&tables.ways) {
-            entering.leaf = match *way {
-                AdjacencyId::NONE => PackedLeaf::NONE,
-                way => Leaf::Adjacency(way).packed(),
-            };
+        if !rest.is_empty() {
+            hits |= self.floating_inward(lanes, rest);
         }
+        self.find_endpoints(lanes, hits);
     }
 
-    /// Finds the neighbours and endpoints the packets leave to.
-    fn find_endpoints(&self, lanes: &mut Lanes, entering: &[Entering], burst: &Burst) {
-        let count = entering.len();
-        let mut leaves = [PackedLeaf::NONE; LANES];
+    /// Packets that no session knows: those to a floating IP may go on all the same.
+    #[inline(never)]
+    fn floating_inward(&self, lanes: &mut Lanes, places: Mask) -> Mask {
+        let mut known = Mask::NONE;
+        for place in places {
+            let lane = lanes.inward.lane(place);
+            let outside = Ipv4Addr::from_octets(lanes.heads.dst(lane).to_le_bytes());
+            if let Some((vrf, inside)) = self.snapshot.nat.floating_in(outside) {
+                // The port stays.
+                let (address, _) = wire(inside, 0);
+                let port = (lanes.heads.ports(lane) >> 16) as u16;
+                lanes.changes.set_destination(lane, address, port);
+                lanes.tables.vrfs[place] = vrf;
+                lanes.tables.addresses[place] = inside;
+                known.add(place, true);
+            } else if !self.handover.is_alone()
+                && let Some(owner) = self.steer_inward(lanes, lane)
+            {
+                lanes.owners[lane] = owner;
+                lanes.others.add(lane, true);
+            }
+        }
+        known
+    }
+
+    /// Finds the endpoints of what was let in.
+    #[inline(never)]
+    fn find_endpoints(&self, lanes: &mut Lanes, places: Mask) {
+        let mut order = Order::NONE;
+        order.set(&[places]);
         let tables = &mut lanes.tables;
-        for ((packet, leaf), hash) in entering.iter().zip(&mut leaves).zip(&mut tables.hashes) {
-            let at = usize::from(packet.index) % LANES;
-            *leaf = packet.leaf;
-            *hash = lanes.packets[at].hash;
-            if let Some(mbuf) = burst.get(at) {
-                // Where the outer headers of a tunnel will go.
-                mbuf.prefetch_write_at(-HEADROOM);
-            }
-        }
-        let (hashes, ways) = (&tables.hashes[..count], &mut tables.ways[..count]);
-        self.reader.select_batch(&leaves[..count], hashes, ways);
-        for (packet, way) in entering.iter().zip(&tables.ways) {
-            if *way != AdjacencyId::NONE {
-                lanes.ways[usize::from(packet.index) % LANES] = *way;
-                let _ = lanes.leaving.try_push(packet.index);
-            }
-        }
+        let (mut vrfs, mut addresses) = ([VrfId::PROVIDER; LANES], [Ipv4Addr::UNSPECIFIED; LANES]);
+        order.gather(&tables.vrfs, &mut vrfs);
+        order.gather(&tables.addresses, &mut addresses);
+        let (count, mut ways) = (order.len(), [AdjacencyId::NONE; LANES]);
+        self.reader
+            .host_batch(&vrfs[..count], &addresses[..count], &mut ways[..count]);
+        order.scatter(&ways, &mut tables.ways);
+        let known = places & Mask::of(|place| tables.ways[place] != AdjacencyId::NONE);
+        lanes.inward.scatter(&tables.ways, &mut lanes.ways);
+        lanes.leaving.translated |= lanes.inward.packets(known);
+    }
+
+    /// Finds the next hops of what is routed on.
+    #[inline(never)]
+    fn route_inward(&self, lanes: &mut Lanes, places: Mask) {
+        let mut order = Order::NONE;
+        order.set(&[places]);
+        let tables = &mut lanes.tables;
+        let (mut leaves, mut hashes) = ([PackedLeaf::NONE; LANES], [0; LANES]);
+        order.gather(&tables.leaves, &mut leaves);
+        lanes.inward.gather(&lanes.hashes, &mut tables.hashes);
+        order.gather(&tables.hashes, &mut hashes);
+        let (count, mut ways) = (order.len(), [AdjacencyId::NONE; LANES]);
+        self.reader
+            .select_batch(&leaves[..count], &hashes[..count], &mut ways[..count]);
+        order.scatter(&ways, &mut tables.ways);
+        let known = places & Mask::of(|place| tables.ways[place] != AdjacencyId::NONE);
+        lanes.inward.scatter(&tables.ways, &mut lanes.ways);
+        lanes.leaving.hop |= lanes.inward.packets(known);
     }
 }
 
-/// A packet for an outside address of ours, and where its key is.
-#[derive(Clone, Copy, Debug)]
-struct Ours {
-    index: u8,
-    probe: u8,
-}
-
-/// A packet that may go on, and what the last table said.
-#[derive(Clone, Copy, Debug)]
+/// The places of packets that may go on, as the tables say.
+#[derive(Clone, Copy, Debug, Default)]
 struct Entering {
-    index: u8,
-    leaf: PackedLeaf,
+    /// They are routed on.
+    routed: Mask,
+    /// They are for an outside address of ours.
+    ours: Mask,
 }
-
-/// As for what leaves tenants.
-const AHEAD: usize = super::outward::AHEAD;
-
-/// Octets that a tunnel puts before a frame.
-pub(super) const HEADROOM: isize = TUNNEL_OVERHEAD as isize;

@@ -11,15 +11,24 @@
 //! |---|---|---|
 //! | classify | `classify.rs` | frame, tunnel and headers, once; keys of tenants' flows on their way |
 //! | steer | `steer.rs` | what another worker has the sessions of, if there are others |
-//! | outward | `outward.rs` | what came out of tunnels: endpoint check, tables, session, rewrite |
-//! | inward | `inward.rs` | what came from uplinks: tables, session, endpoint, rewrite |
+//! | outward | `outward.rs` | what came out of tunnels: endpoint check, tables, session |
+//! | inward | `inward.rs` | what came from uplinks: tables, session, endpoint |
 //! | six | `six.rs` | what carries IPv6, either way: headers, endpoint check, tables |
-//! | encapsulate | `encapsulate.rs` | outer headers of what goes into a tunnel |
-//! | emit | here | transmit queues in the order of arrival; the rest stays |
+//! | leave | `leave.rs` | rewrite of what leaves by a wire |
+//! | encapsulate | `encapsulate.rs` | rewrite and outer headers of what goes into a tunnel |
+//! | emit | `emit.rs` | transmit queues in the order of arrival; the rest stays |
+//!
+//! What is known of a packet is kept by its number in the burst, its *lane*, a field of all packets in
+//! one array. Sets of packets are [`Mask`]s; where a stage needs them one after the other, without
+//! gaps and like with like, an [`Order`] gives each a *place*. Every loop over a burst is a function
+//! of its own: inlined into one, they spill each other's registers.
 
 mod classify;
+mod emit;
 mod encapsulate;
 mod inward;
+mod leave;
+mod mask;
 mod outward;
 mod six;
 mod stages;
@@ -27,61 +36,104 @@ mod steer;
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 
-use arrayvec::ArrayVec;
-use sekisho_dpdk::{Burst, Mbuf};
-use sekisho_fib::{AdjacencyId, PackedLeaf, Rewrite, RewriteKind};
-use sekisho_nat::{FlowKey, Probe, Refusal, TcpSegment};
-use sekisho_packet::Regular;
-use sekisho_packet::build::IcmpError;
-use sekisho_packet::regular::{self, Side, Translation};
-use sekisho_packet::regular6;
+use sekisho_dpdk::Burst;
+use sekisho_fib::{AdjacencyId, PackedLeaf};
+use sekisho_nat::{Candidate, FlowKey, Probe, Refusal, TcpSegment, WireFlow};
+use sekisho_packet::heads::{self, Changes, Heads};
 use sekisho_types::{InterfaceId, IpProtocol, SegmentId, VrfId, WorkerId};
 
+use self::encapsulate::Remotes;
+use self::mask::{Mask, Order};
 use self::six::Six;
 pub use self::stages::{Stage, StageClocks};
-use self::steer::give;
 use super::Worker;
-use super::handover::Arrival;
-use super::output::Output;
-use super::packet::{Origin, Packet};
-use crate::counters::WorkerCounters;
-use crate::drops::DropReason;
 
 /// Most packets of a burst.
 const LANES: usize = Burst::CAPACITY;
+const _: () = assert!(LANES == heads::LANES);
 /// Octets of an Ethernet header.
 const ETHERNET: usize = sekisho_packet::ethernet::HEADER_LEN;
 
 /// A burst under way.
 pub(super) struct Lanes {
-    packets: [Lane; LANES],
-    exits: [Exit; LANES],
-    /// By packet: the way it leaves by, and what changes.
+    /// How many packets it has.
+    count: usize,
+    /// The IPv4 headers: outer ones first, then those of packets in tunnels in their place.
+    heads: Heads,
+    /// Where the IP header is in the frame.
+    at: [u16; LANES],
+    /// Octets of the IP packet the uplink saw.
+    received: [u16; LANES],
+    /// Octets of the IP packet that goes on.
+    total: [u16; LANES],
+    hashes: [u32; LANES],
+    /// Its type of service, or traffic class.
+    tos: [u8; LANES],
+    /// The way each leaves by, and what changes.
     ways: [AdjacencyId; LANES],
-    changes: [Change; LANES],
-    /// Which packets came out of a tunnel, and their keys.
-    outward: ArrayVec<u8, LANES>,
-    probes: ArrayVec<Probe, LANES>,
-    /// Which came from an uplink as they are: those that are surely routed on first, then those that
-    /// may be for an outside address of ours, with their keys.
-    inward: ArrayVec<u8, LANES>,
+    changes: Changes,
+    /// Where those go that go into a tunnel.
+    remotes: Remotes,
+    /// Which came out of a tunnel, and what is known of that.
+    out: Mask,
+    tunnel: Tunnel,
+    /// Of those, which may have a session.
+    stateful: Mask,
+    /// Which came from an uplink as they are.
+    plain: Mask,
+    /// What came out of tunnels, with keys in `probes`.
+    outward: Order,
+    /// What came from uplinks: what is surely routed on first, then what may be for an outside
+    /// address of ours, with keys in `probes`.
+    inward: Order,
     /// How many are surely routed on.
     routed: usize,
-    inward_probes: ArrayVec<Probe, LANES>,
-    /// Which get a new session.
-    departing: ArrayVec<u8, LANES>,
-    /// Which have a way and a change, and have not been touched yet.
-    leaving: ArrayVec<u8, LANES>,
-    /// Which of them go into a tunnel.
-    tunnels: ArrayVec<u8, LANES>,
+    /// By place, and the sessions that are likely meant.
+    probes: [Probe; LANES],
+    candidates: [Candidate; LANES],
     /// What is known of packets that carry IPv6.
     six: Six,
     tables: TableStage,
+    /// Which have a way, and have not been touched yet.
+    leaving: Leaving,
+    /// Which are done and leave, and by which ports.
+    done: Mask,
+    ports: [u16; LANES],
+    /// Which leave by nowhere, for there is no session for them, and why.
+    refused: Mask,
+    refusals: [Option<Refusal>; LANES],
+    /// Which are for another worker that has their sessions, and which.
+    others: Mask,
+    owners: [WorkerId; LANES],
     sent: Sent,
     clocks: StageClocks,
 }
 
-/// Room for looking up what a burst goes by.
+/// What is known of packets that came out of tunnels.
+struct Tunnel {
+    /// Where the segment is in the snapshot's table of tunnels.
+    place: [u16; LANES],
+    segment: [SegmentId; LANES],
+    vrf: [VrfId; LANES],
+    /// The sender's VTEP and Ethernet address.
+    vtep: [u32; LANES],
+    mac: [u64; LANES],
+    /// Type of service of the outer packet.
+    tos: [u8; LANES],
+}
+
+/// Which packets have a way, by what changes in them.
+#[derive(Clone, Copy, Debug, Default)]
+struct Leaving {
+    /// The time to live.
+    hop: Mask,
+    /// The source or the destination, too.
+    translated: Mask,
+    /// The hop limit of IPv6.
+    hop6: Mask,
+}
+
+/// Room for looking up what a burst goes by, in the order of a stage.
 struct TableStage {
     vrfs: [VrfId; LANES],
     addresses: [Ipv4Addr; LANES],
@@ -89,33 +141,13 @@ struct TableStage {
     /// In the provider VRF, of what leaves a tenant.
     provider: [PackedLeaf; LANES],
     ways: [AdjacencyId; LANES],
-    /// The endpoints that packets out of tunnels come from.
-    sources: [AdjacencyId; LANES],
+    /// Where packets out of tunnels come from, and the endpoints known there.
+    sources: [Ipv4Addr; LANES],
+    endpoints: [AdjacencyId; LANES],
+    /// The uplinks they leave by.
+    egresses: [InterfaceId; LANES],
     hashes: [u32; LANES],
 }
-
-/// What is known of one packet.
-#[derive(Clone, Copy, Debug)]
-#[repr(align(16))]
-struct Lane {
-    ip: Regular,
-    /// Where the IP header is in the frame.
-    at: u16,
-    /// Octets of the IP packet the uplink saw.
-    received: u16,
-    hash: u32,
-    /// Of what came out of a tunnel: where its segment is in the snapshot's table of tunnels.
-    place: u16,
-    segment: SegmentId,
-    vrf: VrfId,
-    /// Type of service of the outer packet.
-    outer_tos: u8,
-    /// The sender's VTEP and Ethernet address.
-    vtep: u32,
-    mac: u64,
-}
-
-const _: () = assert!(size_of::<Lane>() == 48);
 
 /// Packets and octets that leave by the first uplinks, counted once a burst.
 #[derive(Debug, Default)]
@@ -128,35 +160,35 @@ struct Sent {
 /// Uplinks that are counted once a burst.
 const SENT: usize = 32;
 
-/// How a packet of the burst goes on.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Exit {
-    /// One packet at a time.
-    #[default]
-    Special,
-    /// From this port.
-    Port(u16),
-    /// Nowhere: there is no session for it.
-    Refused(Refusal),
-    /// To the worker that has its session.
-    HandOver(WorkerId),
-}
-
 impl Lanes {
     pub(super) fn new() -> Box<Self> {
         Box::new(Self {
-            packets: [Lane::plain(Regular::NONE); LANES],
-            exits: [Exit::Special; LANES],
+            count: 0,
+            heads: Heads::NONE,
+            at: [0; LANES],
+            received: [0; LANES],
+            total: [0; LANES],
+            hashes: [0; LANES],
             ways: [AdjacencyId::NONE; LANES],
-            changes: [Change::Nothing; LANES],
-            outward: ArrayVec::new(),
-            probes: ArrayVec::new(),
-            inward: ArrayVec::new(),
+            tos: [0; LANES],
+            changes: Changes::NONE,
+            remotes: Remotes::NONE,
+            out: Mask::NONE,
+            tunnel: Tunnel {
+                place: [0; LANES],
+                segment: [SegmentId::new(0); LANES],
+                vrf: [VrfId::PROVIDER; LANES],
+                vtep: [0; LANES],
+                mac: [0; LANES],
+                tos: [0; LANES],
+            },
+            stateful: Mask::NONE,
+            plain: Mask::NONE,
+            outward: Order::NONE,
+            inward: Order::NONE,
             routed: 0,
-            inward_probes: ArrayVec::new(),
-            departing: ArrayVec::new(),
-            leaving: ArrayVec::new(),
-            tunnels: ArrayVec::new(),
+            probes: [Probe::default(); LANES],
+            candidates: [Candidate::NONE; LANES],
             six: Six::new(),
             tables: TableStage {
                 vrfs: [VrfId::PROVIDER; LANES],
@@ -164,17 +196,47 @@ impl Lanes {
                 leaves: [PackedLeaf::NONE; LANES],
                 provider: [PackedLeaf::NONE; LANES],
                 ways: [AdjacencyId::NONE; LANES],
-                sources: [AdjacencyId::NONE; LANES],
+                sources: [Ipv4Addr::UNSPECIFIED; LANES],
+                endpoints: [AdjacencyId::NONE; LANES],
+                egresses: [InterfaceId::new(0); LANES],
                 hashes: [0; LANES],
             },
+            leaving: Leaving::default(),
+            done: Mask::NONE,
+            ports: [0; LANES],
+            refused: Mask::NONE,
+            refusals: [None; LANES],
+            others: Mask::NONE,
+            owners: [WorkerId::new(0); LANES],
             sent: Sent::default(),
             clocks: StageClocks::default(),
         })
+    }
+
+    /// Forgets the burst before this one of `count` packets.
+    fn begin(&mut self, count: usize) {
+        self.count = count.min(LANES);
+        self.at = [ETHERNET as u16; LANES];
+        self.out = Mask::NONE;
+        self.stateful = Mask::NONE;
+        self.plain = Mask::NONE;
+        self.six.clear();
+        self.leaving = Leaving::default();
+        self.done = Mask::NONE;
+        self.refused = Mask::NONE;
+        self.others = Mask::NONE;
+    }
+
+    /// Whether the packet came out of a tunnel.
+    #[inline(always)]
+    const fn is_outward(&self, lane: usize) -> bool {
+        self.at[lane % LANES] as usize > ETHERNET
     }
 }
 
 impl Worker {
     /// Sends the regular packets of a burst on their way; the others stay in it, in order.
+    #[inline(never)]
     pub(super) fn forward_burst(&mut self, burst: &mut Burst, port: u16) {
         // Always there: it is put back below.
         let Some(mut lanes) = self.lanes.take() else {
@@ -182,23 +244,17 @@ impl Worker {
         };
         lanes.clocks.begin();
         self.classify(&mut lanes, burst, port);
-        if !lanes.outward.is_empty() {
+        if !lanes.out.is_empty() {
             self.outward(&mut lanes, burst);
         }
-        if !lanes.inward.is_empty() {
+        if !lanes.plain.is_empty() {
             self.inward(&mut lanes, burst);
         }
         if !lanes.six.is_empty() {
             self.six(&mut lanes, burst, port);
         }
         self.leave_burst(&mut lanes, burst);
-        lanes.clocks.end(Stage::Leave);
-        if !lanes.tunnels.is_empty() {
-            self.encapsulate_burst(&mut lanes, burst);
-            lanes.clocks.end(Stage::Encapsulate);
-        }
-        self.settle(&mut lanes.sent);
-        self.emit(&lanes, burst, port);
+        self.emit(&mut lanes, burst, port);
         lanes.clocks.end(Stage::Emit);
         self.lanes = Some(lanes);
     }
@@ -208,274 +264,59 @@ impl Worker {
         self.lanes.as_ref().map(|lanes| &lanes.clocks)
     }
 
-    /// Rewrites the packets that leave by a wire as they are, and puts those that go into a tunnel
-    /// aside until their wire is known.
-    fn leave_burst(&self, lanes: &mut Lanes, burst: &mut Burst) {
-        for &index in &lanes.leaving {
-            let at = usize::from(index) % LANES;
-            let lane = &lanes.packets[at];
-            let octets = lane.ip.total_len;
-            let Some(way) = self.reader.rewrite(lanes.ways[at]) else {
-                continue;
-            };
-            if octets > way.mtu() {
-                continue;
-            }
-            if way.kind() == RewriteKind::Tunnel {
-                // As many packets as there is room for.
-                let _ = lanes.tunnels.try_push(index);
-            } else if let Some(mbuf) = burst.get_mut(at)
-                && lane.write(mbuf, &lanes.changes[at], way, 0).is_some()
-            {
-                lanes.exits[at] = Exit::Port(way.port());
-                self.count_left(lane);
-                self.count_sent(&mut lanes.sent, way, octets);
-            }
-        }
-    }
-
     /// Counts what a packet that is on its way was to the segment it came from.
     #[inline(always)]
-    fn count_left(&self, lane: &Lane) {
-        if lane.is_outward()
-            && let Some(segment) = self.snapshot.tunnels.at(lane.place)
+    fn count_left(&self, lanes: &Lanes, lane: usize) {
+        if lanes.is_outward(lane)
+            && let Some(segment) = self.snapshot.tunnels.at(lanes.tunnel.place[lane])
         {
-            segment.traffic[self.id.index()].received(lane.ip.total_len.into());
+            segment.traffic[self.id.index()].received(lanes.total[lane].into());
         }
     }
-
-    #[inline(always)]
-    fn count_sent(&self, sent: &mut Sent, way: Rewrite<'_>, octets: u16) {
-        let uplink = way.interface();
-        if let Some((packets, all)) = sent.uplinks.get_mut(uplink.index()) {
-            *packets += 1;
-            *all += u32::from(octets);
-            sent.any |= 1 << uplink.index();
-        } else if let Some(uplink) = self.snapshot.uplink(uplink) {
-            uplink.traffic[self.id.index()].sent_many(1, octets.into());
-        }
-    }
-
-    /// Drops a packet for which there is no session, and tells its sender if there will be room again.
-    #[cold]
-    fn refuse_session(&mut self, lanes: &Lanes, mut mbuf: Mbuf, at: usize) {
-        let (lane, Exit::Refused(refusal)) = (&lanes.packets[at], lanes.exits[at]) else {
-            return;
-        };
-        self.count_left(lane);
-        let told = refusal.is_exhaustion();
-        let error = told.then_some(IcmpError::AdministrativelyProhibited);
-        let reason = refusal.into();
-        if !mbuf.trim_front(lane.at.into()) {
-            return self.drop(mbuf, DropReason::BufferShape);
-        }
-        match Packet::new(mbuf, Origin::Segment(lane.segment), lane.vrf) {
-            Ok(packet) => self.refuse(packet, reason, error),
-            Err((mbuf, reason)) => self.drop(mbuf, reason),
-        }
-    }
-
-    /// Hands the counts of a burst to the uplinks.
-    fn settle(&self, sent: &mut Sent) {
-        while sent.any != 0 {
-            let index = sent.any.trailing_zeros() as usize;
-            sent.any &= sent.any - 1;
-            let (packets, octets) = std::mem::take(&mut sent.uplinks[index]);
-            if let Some(uplink) = self.snapshot.uplink(InterfaceId::new(index as u16)) {
-                uplink.traffic[self.id.index()].sent_many(packets.into(), octets.into());
-            }
-        }
-    }
-
-    /// Puts what is ready into the transmit queues.
-    fn emit(&mut self, lanes: &Lanes, burst: &mut Burst, port: u16) {
-        let (mut packets, mut octets) = (0, 0);
-        let (output, counters) = (&mut self.output, &self.counters);
-        let (handover, hops) = (&mut self.handover, self.hops);
-        let mut special = Burst::new();
-        let mut refused = ArrayVec::<(Mbuf, u8), LANES>::new();
-        let mut lost = ArrayVec::<u8, LANES>::new();
-        for (index, mbuf) in burst.drain().enumerate() {
-            let lane = &lanes.packets[index % LANES];
-            match lanes.exits[index % LANES] {
-                Exit::Port(egress) => {
-                    packets += 1;
-                    octets += u64::from(lane.received);
-                    queue(output, egress, mbuf, counters);
-                }
-                // There is room for the whole burst, here and below.
-                Exit::Special => drop(special.push(mbuf)),
-                Exit::Refused(_) => {
-                    packets += 1;
-                    octets += u64::from(lane.received);
-                    let _ = refused.try_push((mbuf, index as u8));
-                }
-                Exit::HandOver(owner) => {
-                    let came = Arrival { port, hops };
-                    if !give(handover, counters, owner, mbuf, came) {
-                        packets += 1;
-                        octets += u64::from(lane.received);
-                        let _ = lost.try_push(index as u8);
-                    }
-                }
-            }
-        }
-        for index in lost {
-            self.count_left(&lanes.packets[usize::from(index) % LANES]);
-        }
-        *burst = special;
-        for (mbuf, index) in refused {
-            self.refuse_session(lanes, mbuf, usize::from(index) % LANES);
-        }
-        if packets > 0
-            && let Some(interface) = self.snapshot.uplink_of_port(port)
-            && let Some(uplink) = self.snapshot.uplink(interface)
-        {
-            uplink.traffic[self.id.index()].received_many(packets, octets);
-        }
-    }
-}
-
-impl Lane {
-    /// A packet from an uplink, as it is.
-    #[inline(always)]
-    const fn plain(ip: Regular) -> Self {
-        Self {
-            outer_tos: 0,
-            ip,
-            at: ETHERNET as u16,
-            received: ip.total_len,
-            hash: 0,
-            vrf: VrfId::PROVIDER,
-            segment: SegmentId::new(0),
-            place: 0,
-            vtep: 0,
-            mac: 0,
-        }
-    }
-
-    /// Whether the packet came out of a tunnel.
-    #[inline(always)]
-    const fn is_outward(&self) -> bool {
-        self.at as usize > ETHERNET
-    }
-
-    /// Makes the packet what it leaves as: `room` octets for outer headers, an Ethernet header, and its
-    /// own octets, changed. `None`, and nothing happens, if it is not as it was read or there is no such
-    /// room. Hands out the octets for outer headers.
-    #[inline(always)]
-    fn write<'a>(
-        &self,
-        mbuf: &'a mut Mbuf,
-        change: &Change,
-        way: Rewrite<'_>,
-        room: usize,
-    ) -> Option<&'a mut [u8]> {
-        let front = i32::from(self.at) - (ETHERNET + room) as i32;
-        let len = (room + ETHERNET) as u32 + u32::from(self.ip.total_len);
-        if !mbuf.reframe(front, len) {
-            return None;
-        }
-        let (outer, frame) = mbuf.data_mut().split_at_mut_checked(room)?;
-        let (header, packet) = frame.split_first_chunk_mut()?;
-        match change {
-            Change::HopLimit => *header = way.header_v6(),
-            _ => way.write_header_v4(header),
-        }
-        change.apply(packet, self.ip.protocol).then_some(outer)
-    }
-}
-
-#[inline(always)]
-fn queue(output: &mut Output, port: u16, mbuf: Mbuf, counters: &WorkerCounters) {
-    output.queue(port, mbuf, counters);
 }
 
 /// A packet's key as the NAT engine wants it.
 #[inline(always)]
-fn nat_key(ip: &Regular) -> FlowKey {
+fn nat_flow(heads: &Heads, lane: usize) -> FlowKey {
+    let address = |word: u32| Ipv4Addr::from_octets(word.to_le_bytes());
+    let ports = heads.ports(lane);
     FlowKey {
-        src: SocketAddrV4::new(Ipv4Addr::from_bits(ip.src), ip.sport),
-        dst: SocketAddrV4::new(Ipv4Addr::from_bits(ip.dst), ip.dport),
-        protocol: IpProtocol(ip.protocol),
+        src: SocketAddrV4::new(address(heads.src(lane)), (ports as u16).swap_bytes()),
+        dst: SocketAddrV4::new(
+            address(heads.dst(lane)),
+            ((ports >> 16) as u16).swap_bytes(),
+        ),
+        protocol: IpProtocol(heads.protocol(lane)),
     }
 }
 
-/// The IP packet of a lane, as it arrived.
+/// The same as words of the packet.
 #[inline(always)]
-fn packet_of<'a>(burst: &'a Burst, at: usize, lane: &Lane) -> &'a [u8] {
-    let frame = burst.get(at).map_or(&[][..], Mbuf::data);
-    frame.get(usize::from(lane.at)..).unwrap_or_default()
+fn wire_flow(heads: &Heads, lane: usize) -> WireFlow {
+    WireFlow {
+        src: heads.src(lane),
+        dst: heads.dst(lane),
+        ports: heads.ports(lane),
+        protocol: heads.protocol(lane),
+    }
 }
 
-/// What the NAT engine follows of a TCP connection.
+/// What the NAT engine follows of a TCP connection; nothing of a datagram.
 #[inline(always)]
-fn segment_of(ip: &Regular, packet: &[u8]) -> TcpSegment {
-    let segment = ip.segment(packet);
-    TcpSegment {
-        flags: segment.flags,
-        seq: segment.seq,
-        ack: segment.ack,
-        len: segment.len,
-    }
-}
-
-/// What is to be changed in a packet besides its time to live.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Change {
-    Nothing,
-    Side(Side, Translation),
-    /// It carries IPv6: its hop limit, and nothing else.
-    HopLimit,
-}
-
-impl Change {
-    /// What a packet without state becomes: a floating IP's.
-    fn stateless(side: Side, ip: &Regular, address: u32) -> Self {
-        let port = match side {
-            Side::Source => ip.sport,
-            Side::Destination => ip.dport,
-        };
-        Self::of(side, ip, address, port)
-    }
-
-    /// What a packet becomes when one side gets an address and a port.
-    fn of(side: Side, ip: &Regular, address: u32, port: u16) -> Self {
-        let (old, old_port) = match side {
-            Side::Source => (ip.src, ip.sport),
-            Side::Destination => (ip.dst, ip.dport),
-        };
-        let halves = |address: u32| (address >> 16) + (address & 0xffff);
-        let ip_delta = halves(!old) + halves(address);
-        let l4_delta = ip_delta + u32::from(!old_port) + u32::from(port);
-        let to = Translation {
-            address,
-            port,
-            ip_delta,
-            l4_delta,
-        };
-        Self::Side(side, to)
-    }
-
-    /// Carries it out, and takes one from the time to live, in a packet that begins with its IP
-    /// header. Nothing fails: the packet was read before.
-    #[inline(always)]
-    fn apply(&self, packet: &mut [u8], protocol: u8) -> bool {
-        match self {
-            Self::Nothing => regular::forward(packet),
-            Self::HopLimit => regular6::forward6(packet),
-            Self::Side(side, to) => regular::translate(packet, protocol, *side, to),
+fn segment_of(heads: &Heads, lane: usize) -> Option<TcpSegment> {
+    (heads.protocol(lane) == IpProtocol::TCP.0).then(|| {
+        let segment = heads.segment(lane);
+        TcpSegment {
+            flags: segment.flags,
+            seq: segment.seq,
+            ack: segment.ack,
+            len: segment.len,
         }
-    }
+    })
 }
 
-/// What a session makes of a packet.
+/// An address and a port as they are in memory.
 #[inline(always)]
-fn translation(hit: &sekisho_nat::Hit) -> Translation {
-    Translation {
-        address: hit.address,
-        port: hit.port,
-        ip_delta: hit.ip_delta,
-        l4_delta: hit.l4_delta,
-    }
+fn wire(address: Ipv4Addr, port: u16) -> (u32, u16) {
+    (u32::from_le_bytes(address.octets()), port.swap_bytes())
 }

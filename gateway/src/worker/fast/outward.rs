@@ -7,23 +7,11 @@ use arrayvec::ArrayVec;
 use sekisho_dpdk::Burst;
 use sekisho_fib::{AdjacencyId, Leaf, PackedLeaf, RewriteKind};
 use sekisho_nat::{Departure, Outbound, Scope, SnatTarget, Time};
-use sekisho_packet::regular::Side;
 use sekisho_types::{InterfaceId, VrfId};
 
-use super::{
-    Change, ETHERNET, Exit, LANES, Lane, Lanes, Stage, nat_key, packet_of, segment_of, translation,
-};
-use crate::tunnel_table::TunnelSegment;
+use super::mask::Mask;
+use super::{ETHERNET, LANES, Lanes, Stage, nat_flow, segment_of, wire};
 use crate::worker::Worker;
-
-/// A packet that may go on.
-#[derive(Clone, Copy, Debug)]
-struct Checked {
-    /// Its place among those that came out of tunnels.
-    place: u8,
-    index: u8,
-    egress: InterfaceId,
-}
 
 /// The route of a tenant into the provider VRF.
 pub(super) const CROSSING: PackedLeaf = Leaf::LookupVrf(VrfId::PROVIDER).packed();
@@ -31,117 +19,17 @@ pub(super) const CROSSING: PackedLeaf = Leaf::LookupVrf(VrfId::PROVIDER).packed(
 impl Worker {
     /// Finds the ways of the packets that came out of tunnels, and what changes in them.
     pub(super) fn outward(&mut self, lanes: &mut Lanes, burst: &Burst) {
+        self.key_outward(lanes);
+        lanes.clocks.end(Stage::Keys);
         self.look_up_outward(lanes);
         lanes.clocks.end(Stage::OutwardTables);
-        self.nat.prefetch_burst(&lanes.probes);
+        let probes = &lanes.probes[..lanes.outward.len()];
+        self.nat.prefetch_burst(probes, &mut lanes.candidates);
         lanes.clocks.end(Stage::OutwardPrefetch);
         let checked = self.check_outward(lanes, burst);
         lanes.clocks.end(Stage::OutwardCheck);
-        self.translate_outward(lanes, burst, &checked);
+        self.translate_outward(lanes, checked);
         lanes.clocks.end(Stage::OutwardSessions);
-    }
-
-    /// Which packets come from where their source lives and have a way.
-    fn check_outward(&self, lanes: &mut Lanes, burst: &Burst) -> ArrayVec<Checked, LANES> {
-        let mut checked = ArrayVec::new();
-        for (place, &index) in lanes.outward.iter().enumerate() {
-            let at = usize::from(index) % LANES;
-            let lane = &lanes.packets[at];
-            let id = lanes.tables.ways[place];
-            let Some((kind, uplink)) = self.reader.egress(id) else {
-                continue;
-            };
-            if let Some(mbuf) = burst.get(at) {
-                mbuf.prefetch_header();
-                mbuf.prefetch_at((lane.at as usize - ETHERNET) as isize);
-            }
-            if self.lives_there(lane, lanes.tables.sources[place]) {
-                lanes.ways[at] = id;
-                let egress = match kind {
-                    RewriteKind::Ethernet => uplink,
-                    RewriteKind::Tunnel => InterfaceId::new(u16::MAX),
-                };
-                let _ = checked.try_push(Checked {
-                    place: place as u8,
-                    index,
-                    egress,
-                });
-            }
-        }
-        checked
-    }
-
-    /// What changes in packets that leave their tenant: by their session, or by a rule that needs
-    /// none. Those that need a new session get one together.
-    fn translate_outward(&mut self, lanes: &mut Lanes, burst: &Burst, checked: &[Checked]) {
-        let now = self.nat_now();
-        lanes.departing.clear();
-        let mut departures = ArrayVec::<Departure, LANES>::new();
-        for (number, packet) in checked.iter().enumerate() {
-            let (place, at) = (usize::from(packet.place), usize::from(packet.index) % LANES);
-            if let Some(later) = checked.get(number + AHEAD) {
-                self.nat.prefetch(&lanes.probes[usize::from(later.place)]);
-            }
-            let lane = &lanes.packets[at];
-            let Some(segment) = self.snapshot.tunnels.at(lane.place) else {
-                continue;
-            };
-            let probe = &lanes.probes[place];
-            let tcp = lane
-                .ip
-                .is_tcp()
-                .then(|| segment_of(&lane.ip, packet_of(burst, at, lane)));
-            if lanes.tables.leaves[place] != CROSSING {
-                lanes.changes[at] = Change::Nothing;
-            } else if segment.nat.stateful
-                && let Some(hit) = self
-                    .nat
-                    .hit_outbound(now, probe, tcp.as_ref(), packet.egress)
-            {
-                lanes.changes[at] = Change::Side(Side::Source, translation(&hit));
-            } else {
-                match self.without_session(segment, lane) {
-                    Without::Change(change) => lanes.changes[at] = change,
-                    Without::Session => {
-                        // As many as there are packets.
-                        let _ = lanes.departing.try_push(packet.index);
-                        let _ = departures.try_push(Departure {
-                            probe: *probe,
-                            tcp: tcp.unwrap_or_default(),
-                            egress: packet.egress,
-                        });
-                        continue;
-                    }
-                    Without::Special => continue,
-                }
-            }
-            let _ = lanes.leaving.try_push(packet.index);
-        }
-        if !departures.is_empty() {
-            self.open_sessions(lanes, now, &departures);
-        }
-    }
-
-    /// New sessions, all of a burst together. What is refused is told to the sender later.
-    #[inline(never)]
-    fn open_sessions(&mut self, lanes: &mut Lanes, now: Time, departures: &[Departure]) {
-        let (nat, own) = (&mut self.nat, &mut *lanes);
-        nat.outbound_batch(now, departures, |number, outcome| {
-            let Some(&index) = own.departing.get(number) else {
-                return;
-            };
-            let at = usize::from(index) % LANES;
-            match outcome {
-                Ok(Outbound::Translated { source, .. }) => {
-                    let address = source.ip().to_bits();
-                    let ip = &own.packets[at].ip;
-                    own.changes[at] = Change::of(Side::Source, ip, address, source.port());
-                    let _ = own.leaving.try_push(index);
-                }
-                Ok(Outbound::Untranslated) => {}
-                Err(refusal) => own.exits[at] = Exit::Refused(refusal),
-            }
-        });
     }
 
     /// Looks up each packet's source and destination in its tenant, and the destination in the
@@ -149,66 +37,174 @@ impl Worker {
     fn look_up_outward(&self, lanes: &mut Lanes) {
         let count = lanes.outward.len();
         let tables = &mut lanes.tables;
-        let mut sources = [Ipv4Addr::UNSPECIFIED; LANES];
-        for (place, &index) in lanes.outward.iter().enumerate() {
-            let lane = &lanes.packets[usize::from(index) % LANES];
-            sources[place] = Ipv4Addr::from_bits(lane.ip.src);
-            tables.vrfs[place] = lane.vrf;
-            tables.addresses[place] = Ipv4Addr::from_bits(lane.ip.dst);
-            tables.hashes[place] = lane.hash;
-        }
         let (vrfs, addresses) = (&tables.vrfs[..count], &tables.addresses[..count]);
-        self.reader
-            .host_batch(vrfs, &sources[..count], &mut tables.sources[..count]);
+        let (sources, endpoints) = (&tables.sources[..count], &mut tables.endpoints[..count]);
+        self.reader.host_batch(vrfs, sources, endpoints);
         self.reader
             .lookup_batch_mixed(vrfs, addresses, &mut tables.leaves[..count]);
         self.reader
             .lookup_batch(VrfId::PROVIDER, addresses, &mut tables.provider[..count]);
-        let mut leaves = [PackedLeaf::NONE; LANES];
-        let ways = leaves.iter_mut().zip(&tables.leaves).zip(&tables.provider);
-        for ((leaf, own), provider) in ways.take(count) {
-            *leaf = select_unpredictable(*own == CROSSING, *provider, *own);
+        let ways = tables.provider.iter_mut().zip(&tables.leaves);
+        for (way, own) in ways.take(count) {
+            *way = select_unpredictable(*own == CROSSING, *way, *own);
         }
-        let (hashes, ways) = (&tables.hashes[..count], &mut tables.ways[..count]);
-        self.reader.select_batch(&leaves[..count], hashes, ways);
+        let (leaves, hashes) = (&tables.provider[..count], &tables.hashes[..count]);
+        self.reader
+            .select_batch(leaves, hashes, &mut tables.ways[..count]);
+    }
+
+    /// Which places have packets that come from where their source lives and have a way.
+    #[inline(never)]
+    fn check_outward(&self, lanes: &mut Lanes, burst: &Burst) -> Mask {
+        let mut checked = Mask::NONE;
+        for (place, lane) in lanes.outward.places() {
+            let way = lanes.tables.ways[place];
+            let Some((kind, interface)) = self.reader.egress(way) else {
+                continue;
+            };
+            if let Some(mbuf) = burst.get(lane) {
+                mbuf.prefetch_header();
+                mbuf.prefetch_at((lanes.at[lane] as usize - ETHERNET) as isize);
+            }
+            lanes.ways[lane] = way;
+            lanes.tables.egresses[place] = match kind {
+                RewriteKind::Ethernet => interface,
+                RewriteKind::Tunnel => InterfaceId::new(u16::MAX),
+            };
+            let lives_there = self.lives_there(lanes, lane, lanes.tables.endpoints[place]);
+            checked.add(place, lives_there);
+        }
+        checked
     }
 
     /// Whether the source is the endpoint that is known to live where the packet came from (BCP 38).
     #[inline(always)]
-    pub(super) fn lives_there(&self, lane: &Lane, source: AdjacencyId) -> bool {
-        self.reader
-            .lives_at(source, lane.segment, lane.mac, lane.vtep)
+    pub(super) fn lives_there(&self, lanes: &Lanes, lane: usize, source: AdjacencyId) -> bool {
+        let tunnel = &lanes.tunnel;
+        self.reader.lives_at(
+            source,
+            tunnel.segment[lane],
+            tunnel.mac[lane],
+            tunnel.vtep[lane],
+        )
+    }
+
+    /// What changes in packets that leave their tenant: by their session, or by a rule that needs
+    /// none. Those that need a new session get one together.
+    #[inline(never)]
+    fn translate_outward(&mut self, lanes: &mut Lanes, checked: Mask) {
+        let now = self.nat_now();
+        let (mut hop, mut source, mut rest) = (Mask::NONE, Mask::NONE, Mask::NONE);
+        for place in checked {
+            let lane = lanes.outward.lane(place);
+            self.nat
+                .ask_again(lanes.candidates[(place + AHEAD) % LANES]);
+            if lanes.tables.leaves[place] != CROSSING {
+                hop.add(lane, true);
+                continue;
+            }
+            let tcp = segment_of(&lanes.heads, lane);
+            let egress = lanes.tables.egresses[place];
+            let hit = lanes.stateful.has(lane).then(|| {
+                let (candidate, probe) = (lanes.candidates[place], &lanes.probes[place]);
+                self.nat
+                    .hit_outbound(now, candidate, probe, tcp.as_ref(), egress)
+            });
+            if let Some(hit) = hit.flatten() {
+                let (address, port) = (hit.address_wire, hit.port_wire);
+                lanes.changes.set_source(lane, address, port);
+                source.add(lane, true);
+            } else {
+                rest.add(place, true);
+            }
+        }
+        lanes.leaving.hop |= hop;
+        lanes.leaving.translated |= source;
+        if !rest.is_empty() {
+            self.without_sessions(lanes, now, rest);
+        }
+    }
+
+    /// What becomes of packets that have no session.
+    #[inline(never)]
+    fn without_sessions(&mut self, lanes: &mut Lanes, now: Time, places: Mask) {
+        let mut departing = ArrayVec::<u8, LANES>::new();
+        let mut departures = ArrayVec::<Departure, LANES>::new();
+        for place in places {
+            let lane = lanes.outward.lane(place);
+            match self.without_session(lanes, lane) {
+                Without::Floating(outside) => {
+                    // The port stays.
+                    let (address, _) = wire(outside, 0);
+                    let port = lanes.heads.ports(lane) as u16;
+                    lanes.changes.set_source(lane, address, port);
+                    lanes.leaving.translated.add(lane, true);
+                }
+                Without::Nothing => lanes.leaving.hop.add(lane, true),
+                Without::Session => {
+                    // As many as there are packets.
+                    let _ = departing.try_push(lane as u8);
+                    let _ = departures.try_push(Departure {
+                        probe: lanes.probes[place],
+                        tcp: segment_of(&lanes.heads, lane).unwrap_or_default(),
+                        egress: lanes.tables.egresses[place],
+                    });
+                }
+                Without::Special => {}
+            }
+        }
+        let new = departures.as_slice();
+        if new.is_empty() {
+            return;
+        }
+        self.nat.outbound_batch(now, new, |number, outcome| {
+            let Some(&lane) = departing.get(number) else {
+                return;
+            };
+            let lane = usize::from(lane) % LANES;
+            match outcome {
+                Ok(Outbound::Translated { source, .. }) => {
+                    let (address, port) = wire(*source.ip(), source.port());
+                    lanes.changes.set_source(lane, address, port);
+                    lanes.leaving.translated.add(lane, true);
+                }
+                Ok(Outbound::Untranslated) => {}
+                Err(refusal) => {
+                    lanes.refusals[lane] = Some(refusal);
+                    lanes.refused.add(lane, true);
+                }
+            }
+        });
     }
 
     /// What becomes of a packet that has no session.
-    #[inline(never)]
-    fn without_session(&self, segment: &TunnelSegment, lane: &Lane) -> Without {
-        let nat = segment.nat;
-        let policy = &self.snapshot.nat;
-        let source = Ipv4Addr::from_bits(lane.ip.src);
-        if nat.stateful {
-            let key = nat_key(&lane.ip);
-            if policy.scope(lane.vrf, key.src, key.protocol) == Scope::Stateful {
-                return if policy.inside_owner(lane.vrf, source) == self.id {
-                    Without::Session
-                } else {
-                    Without::Special
-                };
-            }
+    fn without_session(&self, lanes: &Lanes, lane: usize) -> Without {
+        let Some(segment) = self.snapshot.tunnels.at(lanes.tunnel.place[lane]) else {
+            return Without::Special;
+        };
+        let (nat, policy) = (segment.nat, &self.snapshot.nat);
+        let vrf = lanes.tunnel.vrf[lane];
+        let key = nat_flow(&lanes.heads, lane);
+        let source = *key.src.ip();
+        if nat.stateful && policy.scope(vrf, key.src, key.protocol) == Scope::Stateful {
+            return if policy.inside_owner(vrf, source) == self.id {
+                Without::Session
+            } else {
+                Without::Special
+            };
         }
         if nat.floating
-            && let Some(outside) = policy.floating_out(lane.vrf, source)
+            && let Some(outside) = policy.floating_out(vrf, source)
         {
-            let change = Change::stateless(Side::Source, &lane.ip, outside.to_bits());
-            return Without::Change(change);
+            return Without::Floating(outside);
         }
         let exempt = || {
-            let rule = policy.snat(lane.vrf, source);
+            let rule = policy.snat(vrf, source);
             rule.is_some_and(|rule| rule.target == SnatTarget::NoNat)
         };
         let advertised = segment.advertise && segment.prefix.contains(source);
         if advertised || nat.exempt && exempt() {
-            Without::Change(Change::Nothing)
+            Without::Nothing
         } else {
             Without::Special
         }
@@ -217,8 +213,10 @@ impl Worker {
 
 /// What becomes of a packet that has no session.
 enum Without {
-    /// It needs none.
-    Change(Change),
+    /// It needs none: its source gets this address.
+    Floating(Ipv4Addr),
+    /// It needs none, and goes on as it is.
+    Nothing,
     /// It gets one, here.
     Session,
     /// Somebody else decides.

@@ -4,26 +4,26 @@
 use std::hint::select_unpredictable;
 use std::net::Ipv6Addr;
 
-use arrayvec::ArrayVec;
 use sekisho_dpdk::{Burst, Mbuf};
 use sekisho_fib::{AdjacencyId, Leaf, PackedLeaf};
-use sekisho_packet::{EtherType, Regular, Regular6};
+use sekisho_packet::Regular6;
 use sekisho_types::VrfId;
 
-use super::classify::{ECN, INNER, MAC, VNI_VALID, is_intact, word_at};
+use super::classify::ECN;
 use super::inward::HEADROOM;
+use super::mask::{Mask, Order};
 use super::outward::CROSSING;
-use super::{Change, ETHERNET, LANES, Lane, Lanes, Stage};
+use super::{ETHERNET, LANES, Lanes, Stage};
 use crate::worker::Worker;
 
-/// What is known of packets with IPv6 beside what their lanes say. Lists of indices are of what the
-/// frames may hold at first, of what they do hold in the end.
+/// What is known of packets with IPv6 beside what their lanes say. The masks are of what the frames
+/// may hold at first, of what they do hold in the end.
 pub(super) struct Six {
     packets: [Regular6; LANES],
     /// Which came from an uplink as they are.
-    plain: ArrayVec<u8, LANES>,
-    /// Which came out of a tunnel.
-    inner: ArrayVec<u8, LANES>,
+    pub(super) plain: Mask,
+    /// Which came out of a tunnel, of a configured one, for the gateway's Ethernet address.
+    pub(super) inner: Mask,
     addresses: [Ipv6Addr; 3 * LANES],
     vrfs: [VrfId; 3 * LANES],
     leaves: [PackedLeaf; 3 * LANES],
@@ -33,8 +33,8 @@ impl Six {
     pub(super) const fn new() -> Self {
         Self {
             packets: [Regular6::NONE; LANES],
-            plain: ArrayVec::new_const(),
-            inner: ArrayVec::new_const(),
+            plain: Mask::NONE,
+            inner: Mask::NONE,
             addresses: [Ipv6Addr::UNSPECIFIED; 3 * LANES],
             vrfs: [VrfId::PROVIDER; 3 * LANES],
             leaves: [PackedLeaf::NONE; 3 * LANES],
@@ -42,33 +42,20 @@ impl Six {
     }
 
     #[inline(always)]
-    pub(super) fn clear(&mut self) {
-        self.plain.clear();
-        self.inner.clear();
+    pub(super) const fn clear(&mut self) {
+        self.plain = Mask::NONE;
+        self.inner = Mask::NONE;
     }
 
     #[inline(always)]
     pub(super) const fn is_empty(&self) -> bool {
         self.plain.is_empty() & self.inner.is_empty()
     }
-
-    /// A frame of an uplink that is not IPv4's.
-    #[inline(always)]
-    pub(super) fn offer(&mut self, index: usize, header: &[u8; ETHERNET], mac: u64, mbuf: &Mbuf) {
-        if is_ipv6_for(header, mac) & mbuf.is_contiguous() {
-            let _ = self.plain.try_push(index as u8);
-        }
-    }
-
-    /// A frame of a tunnel that holds no regular IPv4.
-    #[inline(always)]
-    pub(super) fn offer_inner(&mut self, index: u8) {
-        let _ = self.inner.try_push(index);
-    }
 }
 
 impl Worker {
     /// Finds the ways of the packets that carry IPv6.
+    #[inline(never)]
     pub(super) fn six(&self, lanes: &mut Lanes, burst: &Burst, port: u16) {
         self.read_plain6(lanes, burst, port);
         self.read_inner6(lanes, burst);
@@ -90,20 +77,14 @@ impl Worker {
         if uplink.is_none_or(|uplink| uplink.ipv6.is_none()) {
             return;
         }
-        for index in offered {
-            let at = usize::from(index) % LANES;
-            let frame = burst.get(at).map_or(&[][..], Mbuf::data);
-            let Some(ip) = frame.get(ETHERNET..).and_then(Regular6::read) else {
+        for lane in offered {
+            let Some(ip) = lanes.read6(lane, burst, self.seed) else {
                 continue;
             };
+            lanes.received[lane] = ip.total_len;
             // Nobody out there has an address of ours.
-            if self.snapshot.own.may_hold6(ip.src) && self.is_ours_outside(ip.src) {
-                continue;
-            }
-            lanes.packets[at] = Lane::plain(summary(&ip));
-            lanes.packets[at].hash = ip.flow().hash(self.seed);
-            lanes.six.packets[at] = ip;
-            let _ = lanes.six.plain.try_push(index);
+            let suspect = self.snapshot.own.may_hold6(ip.src) && self.is_ours_outside(ip.src);
+            lanes.six.plain.add(lane, !suspect);
         }
     }
 
@@ -112,63 +93,38 @@ impl Worker {
         self.reader.lookup(VrfId::PROVIDER, source) == Leaf::Local
     }
 
-    /// Reads what came out of tunnels.
+    /// Reads what came out of tunnels of segments with IPv6.
     fn read_inner6(&self, lanes: &mut Lanes, burst: &Burst) {
-        for index in std::mem::take(&mut lanes.six.inner) {
-            let at = usize::from(index) % LANES;
-            let frame = burst.get(at).map_or(&[][..], Mbuf::data);
-            let lane = &mut lanes.packets[at];
-            if let Some(ip) = self.open_tunnel6(frame, lane) {
-                lane.hash = ip.flow().hash(self.seed);
-                lanes.six.packets[at] = ip;
-                let _ = lanes.six.inner.try_push(index);
+        for lane in std::mem::take(&mut lanes.six.inner) {
+            let place = lanes.tunnel.place[lane];
+            if self.snapshot.tunnels.ipv6_at(place).is_none() {
+                continue;
+            }
+            if let Some(ip) = lanes.read6(lane, burst, self.seed) {
+                // RFC 6040: the outer mark changes nothing if it says nothing, or the same.
+                let mark = lanes.tunnel.tos[lane] & ECN;
+                let unmarked = (mark == 0) | (mark == ip.class & ECN);
+                lanes.six.inner.add(lane, unmarked);
             }
         }
-    }
-
-    /// Only what is exactly a configured tunnel, of a segment with IPv6, is taken for one.
-    #[inline(always)]
-    fn open_tunnel6(&self, frame: &[u8], lane: &mut Lane) -> Option<Regular6> {
-        let frame = frame.get(..ETHERNET + usize::from(lane.received))?;
-        let (headers, inner) = frame.split_first_chunk::<{ INNER + ETHERNET }>()?;
-        let (_, header) = headers.split_last_chunk::<ETHERNET>()?;
-        let checksum = u16::from_be_bytes([headers[40], headers[41]]);
-        let vni = u32::from_be_bytes([0, headers[46], headers[47], headers[48]]);
-        let valid = headers[42] & VNI_VALID != 0;
-        let (place, segment) = self.snapshot.tunnels.find(vni, lane.vtep)?;
-        let ip = Regular6::read(inner)?;
-        let enabled = self.snapshot.tunnels.ipv6_at(place).is_some();
-        // RFC 6040: the outer mark changes nothing if it says nothing, or the same.
-        let mark = lane.outer_tos & ECN;
-        let unmarked = (mark == 0) | (mark == ip.class & ECN);
-        let sound = valid & is_ipv6_for(header, segment.mac) & unmarked & enabled;
-        if !sound || (checksum != 0 && !is_intact(frame)) {
-            return None;
-        }
-        lane.ip = summary(&ip);
-        lane.at = (INNER + ETHERNET) as u16;
-        lane.vrf = segment.vrf;
-        lane.segment = segment.id;
-        lane.place = place;
-        lane.mac = word_at::<6>(header) & MAC;
-        Some(ip)
     }
 
     /// The ways of what came out of tunnels: by its source and destination in its tenant, and by its
     /// destination in the provider VRF if the source's prefix is advertised there.
     fn outward6(&self, lanes: &mut Lanes, burst: &Burst) {
         let (six, tables) = (&mut lanes.six, &mut lanes.tables);
-        let count = six.inner.len();
-        for (place, &index) in six.inner.iter().enumerate() {
-            let at = usize::from(index) % LANES;
-            let (lane, ip) = (&lanes.packets[at], &six.packets[at]);
-            six.vrfs[place] = lane.vrf;
+        let mut order = Order::NONE;
+        order.set(&[six.inner]);
+        let count = order.len();
+        for (place, lane) in order.places() {
+            let (ip, vrf) = (&six.packets[lane], lanes.tunnel.vrf[lane]);
+            six.vrfs[place] = vrf;
             six.addresses[place] = ip.src;
-            six.vrfs[count + place] = lane.vrf;
+            six.vrfs[count + place] = vrf;
             six.addresses[count + place] = ip.dst;
             six.vrfs[2 * count + place] = VrfId::PROVIDER;
             six.addresses[2 * count + place] = ip.dst;
-            tables.hashes[place] = lane.hash;
+            tables.hashes[place] = lanes.hashes[lane];
         }
         let all = 3 * count;
         self.reader.lookup_batch_mixed(
@@ -188,27 +144,23 @@ impl Worker {
         }
         let (hashes, ways) = (&tables.hashes[..count], &mut tables.ways[..count]);
         self.reader.select_batch(&leaves[..count], hashes, ways);
-        for (place, &index) in six.inner.iter().enumerate() {
-            let at = usize::from(index) % LANES;
-            let (lane, ip) = (&lanes.packets[at], &six.packets[at]);
-            let way = tables.ways[place];
-            let Some(segment) = self.snapshot.tunnels.ipv6_at(lane.place) else {
+        for (place, lane) in order.places() {
+            let way = lanes.tables.ways[place];
+            let segment = self.snapshot.tunnels.ipv6_at(lanes.tunnel.place[lane]);
+            let Some(segment) = segment.filter(|_| way != AdjacencyId::NONE) else {
                 continue;
             };
-            if way == AdjacencyId::NONE {
-                continue;
-            }
-            if let Some(mbuf) = burst.get(at) {
+            if let Some(mbuf) = burst.get(lane) {
                 mbuf.prefetch_header();
             }
-            let crosses = six.leaves[count + place] == CROSSING;
-            let source = six.leaves[place].adjacency().unwrap_or(AdjacencyId::NONE);
-            let allowed = segment.prefix.contains(ip.src) & (!crosses | segment.advertise);
-            if allowed && self.lives_there(lane, source) {
-                lanes.ways[at] = way;
-                lanes.changes[at] = Change::HopLimit;
-                let _ = lanes.leaving.try_push(index);
-            }
+            let source = lanes.six.packets[lane].src;
+            let crosses = lanes.six.leaves[count + place] == CROSSING;
+            let allowed = segment.prefix.contains(source) & (!crosses | segment.advertise);
+            let endpoint = lanes.six.leaves[place].adjacency();
+            let endpoint = endpoint.unwrap_or(AdjacencyId::NONE);
+            let goes = allowed && self.lives_there(lanes, lane, endpoint);
+            lanes.ways[lane] = way;
+            lanes.leaving.hop6.add(lane, goes);
         }
     }
 
@@ -216,26 +168,27 @@ impl Worker {
     /// that leads to.
     fn inward6(&self, lanes: &mut Lanes, burst: &Burst) {
         let (six, tables) = (&mut lanes.six, &mut lanes.tables);
-        let count = six.plain.len();
-        for (place, &index) in six.plain.iter().enumerate() {
-            let at = usize::from(index) % LANES;
-            six.addresses[place] = six.packets[at].dst;
-            tables.hashes[place] = lanes.packets[at].hash;
+        let mut order = Order::NONE;
+        order.set(&[six.plain]);
+        let count = order.len();
+        for (place, lane) in order.places() {
+            six.addresses[place] = six.packets[lane].dst;
+            tables.hashes[place] = lanes.hashes[lane];
         }
         self.reader.lookup_batch(
             VrfId::PROVIDER,
             &six.addresses[..count],
             &mut six.leaves[..count],
         );
-        let mut entering = ArrayVec::<u8, LANES>::new();
-        for (place, &index) in six.plain.iter().enumerate() {
+        let mut entering = Mask::NONE;
+        for (place, lane) in order.places() {
             let Leaf::LookupVrf(vrf) = six.leaves[place].unpack() else {
                 continue;
             };
             six.vrfs[count + entering.len()] = vrf;
             six.addresses[count + entering.len()] = six.addresses[place];
-            let _ = entering.try_push(place as u8);
-            if let Some(mbuf) = burst.get(usize::from(index) % LANES) {
+            entering.add(place, true);
+            if let Some(mbuf) = burst.get(lane) {
                 // Where the outer headers of a tunnel will go.
                 mbuf.prefetch_write_at(-HEADROOM);
             }
@@ -246,41 +199,35 @@ impl Worker {
             &six.addresses[inside.clone()],
             &mut six.leaves[inside],
         );
-        for (number, &place) in entering.iter().enumerate() {
-            six.leaves[usize::from(place)] = six.leaves[count + number];
+        for (number, place) in entering.enumerate() {
+            six.leaves[place] = six.leaves[count + number];
         }
-        self.reader.select_batch(
-            &six.leaves[..count],
-            &tables.hashes[..count],
-            &mut tables.ways[..count],
-        );
-        for (&index, way) in six.plain.iter().zip(&tables.ways) {
-            if *way != AdjacencyId::NONE {
-                let at = usize::from(index) % LANES;
-                lanes.ways[at] = *way;
-                lanes.changes[at] = Change::HopLimit;
-                let _ = lanes.leaving.try_push(index);
-            }
+        let (leaves, hashes) = (&six.leaves[..count], &tables.hashes[..count]);
+        self.reader
+            .select_batch(leaves, hashes, &mut tables.ways[..count]);
+        for (place, lane) in order.places() {
+            let way = tables.ways[place];
+            lanes.ways[lane] = way;
+            lanes.leaving.hop6.add(lane, way != AdjacencyId::NONE);
         }
     }
 }
 
-/// What the stages that both families share need to know.
-#[inline(always)]
-const fn summary(ip: &Regular6) -> Regular {
-    Regular {
-        sport: ip.sport,
-        dport: ip.dport,
-        total_len: ip.total_len,
-        tos: ip.class,
-        protocol: ip.protocol,
-        ..Regular::NONE
+impl Lanes {
+    /// Reads the IPv6 packet of a lane, within what the uplink saw.
+    fn read6(&mut self, lane: usize, burst: &Burst, seed: u64) -> Option<Regular6> {
+        let frame = burst.get(lane).map_or(&[][..], Mbuf::data);
+        let at = usize::from(self.at[lane]);
+        let end = if at > ETHERNET {
+            ETHERNET + usize::from(self.received[lane])
+        } else {
+            frame.len()
+        };
+        let ip = Regular6::read(frame.get(at..end)?)?;
+        self.total[lane] = ip.total_len;
+        self.tos[lane] = ip.class;
+        self.hashes[lane] = ip.flow().hash(seed);
+        self.six.packets[lane] = ip;
+        Some(ip)
     }
-}
-
-/// Whether an Ethernet header is of an IPv6 packet to `mac`, without a VLAN tag.
-#[inline(always)]
-fn is_ipv6_for(header: &[u8; ETHERNET], mac: u64) -> bool {
-    let ethertype = u16::from_be_bytes([header[12], header[13]]);
-    (word_at::<0>(header) & MAC == mac) & (ethertype == EtherType::IPV6.0)
 }

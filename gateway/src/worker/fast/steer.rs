@@ -2,13 +2,13 @@
 
 use std::net::Ipv4Addr;
 
-use arrayvec::ArrayVec;
 use sekisho_dpdk::Mbuf;
 use sekisho_nat::Scope;
 use sekisho_types::{IpProtocol, WorkerId};
 
+use super::mask::{Mask, Order};
 use super::outward::CROSSING;
-use super::{Exit, LANES, Lane, Lanes, nat_key};
+use super::{Lanes, nat_flow};
 use crate::counters::WorkerCounters;
 use crate::worker::Worker;
 use crate::worker::handover::{Arrival, Handover};
@@ -19,64 +19,52 @@ impl Worker {
     #[inline(never)]
     pub(super) fn steer_outward(&self, lanes: &mut Lanes) {
         let policy = &self.snapshot.nat;
-        let (mut own, mut others) = (ArrayVec::<u8, LANES>::new(), ArrayVec::<u8, LANES>::new());
-        for &index in &lanes.outward {
-            let at = usize::from(index) % LANES;
-            let lane = &lanes.packets[at];
-            let source = Ipv4Addr::from_bits(lane.ip.src);
-            let owner = policy.inside_owner(lane.vrf, source);
-            let list = if owner == self.id {
-                &mut own
-            } else {
-                lanes.exits[at] = Exit::HandOver(owner);
-                &mut others
-            };
-            let _ = list.try_push(index);
+        let mut others = Mask::NONE;
+        for lane in lanes.out {
+            let source = Ipv4Addr::from_octets(lanes.heads.src(lane).to_le_bytes());
+            let owner = policy.inside_owner(lanes.tunnel.vrf[lane], source);
+            lanes.owners[lane] = owner;
+            others.add(lane, owner != self.id);
         }
-        let count = others.len();
+        let mut order = Order::NONE;
+        order.set(&[others]);
         let tables = &mut lanes.tables;
-        for (place, &index) in others.iter().enumerate() {
-            let lane = &lanes.packets[usize::from(index) % LANES];
-            tables.vrfs[place] = lane.vrf;
-            tables.addresses[place] = Ipv4Addr::from_bits(lane.ip.dst);
+        for (place, lane) in order.places() {
+            tables.vrfs[place] = lanes.tunnel.vrf[lane];
+            tables.addresses[place] = Ipv4Addr::from_octets(lanes.heads.dst(lane).to_le_bytes());
         }
+        let count = order.len();
         self.reader.lookup_batch_mixed(
             &tables.vrfs[..count],
             &tables.addresses[..count],
             &mut tables.leaves[..count],
         );
-        for (&index, &leaf) in others.iter().zip(&tables.leaves) {
-            let at = usize::from(index) % LANES;
-            if leaf != CROSSING || !self.needs_state(&lanes.packets[at]) {
-                // Whoever has it runs it.
-                lanes.exits[at] = Exit::Special;
-                let _ = own.try_push(index);
-            }
+        let mut given = Mask::NONE;
+        for (place, lane) in order.places() {
+            let crosses = lanes.tables.leaves[place] == CROSSING;
+            // Otherwise whoever has it runs it.
+            given.add(lane, crosses && self.needs_state(lanes, lane));
         }
-        lanes.outward = own;
+        lanes.others |= given;
+        lanes.out = lanes.out & !given;
     }
 
     /// Whether the rules of its tenant translate the source of a packet with state.
-    fn needs_state(&self, lane: &Lane) -> bool {
-        let key = nat_key(&lane.ip);
-        let stateful = |lane: &Lane| {
-            let scope = self.snapshot.nat.scope(lane.vrf, key.src, key.protocol);
-            scope == Scope::Stateful
-        };
-        let segment = self.snapshot.tunnels.at(lane.place);
-        segment.is_some_and(|segment| segment.nat.stateful) && stateful(lane)
+    fn needs_state(&self, lanes: &Lanes, lane: usize) -> bool {
+        let key = nat_flow(&lanes.heads, lane);
+        let vrf = lanes.tunnel.vrf[lane];
+        let scope = || self.snapshot.nat.scope(vrf, key.src, key.protocol);
+        lanes.stateful.has(lane) && scope() == Scope::Stateful
     }
 
-    /// Whom a packet to an outside address is for that no session here knows.
+    /// Whom a packet to an outside address is for that no session here knows, if it is another.
     #[cold]
-    pub(super) fn steer_inward(&self, lane: &Lane) -> Exit {
-        let outside = Ipv4Addr::from_bits(lane.ip.dst);
-        let protocol = IpProtocol(lane.ip.protocol);
+    pub(super) fn steer_inward(&self, lanes: &Lanes, lane: usize) -> Option<WorkerId> {
+        let key = nat_flow(&lanes.heads, lane);
+        let protocol = IpProtocol(lanes.heads.protocol(lane));
         let policy = &self.snapshot.nat;
-        match policy.outside_owner(protocol, outside, lane.ip.dport) {
-            Some(owner) if owner != self.id => Exit::HandOver(owner),
-            _ => Exit::Special,
-        }
+        let owner = policy.outside_owner(protocol, *key.dst.ip(), key.dst.port());
+        owner.filter(|owner| *owner != self.id)
     }
 }
 

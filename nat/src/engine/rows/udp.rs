@@ -146,7 +146,9 @@ fn a_burst_probed_and_prefetched_first_is_translated_alike() {
             .iter()
             .map(|key| bench.engine.probe_outbound(VRF, key))
             .collect();
-        probes.iter().for_each(|probe| bench.engine.prefetch(probe));
+        bench
+            .engine
+            .prefetch_burst(&probes, &mut [Candidate::NONE; 64]);
         for (key, probe) in keys.iter().zip(&probes) {
             let now = bench.now;
             let outside = source(bench.engine.outbound_probed(now, probe, &NONE, UPLINK));
@@ -156,7 +158,6 @@ fn a_burst_probed_and_prefetched_first_is_translated_alike() {
                 protocol: UDP,
             };
             let back = bench.engine.probe_inbound(&answer);
-            bench.engine.prefetch(&back);
             let inbound = bench.engine.inbound_probed(now, &back, &NONE).unwrap();
             assert_eq!(inbound.destination, key.src);
         }

@@ -68,7 +68,9 @@ fn fill(seed: u8, key: impl Fn(u32) -> (u64, u64)) -> (usize, usize) {
         index.insert(hash(item), item).unwrap();
     }
     let guests = |bucket: &Bucket| bucket.guests.count_ones() as usize;
-    let twice = (40_000..80_000).filter(|&item| index.candidates(hash(item), |_| ()));
+    let twice = (40_000..80_000)
+        .map(hash)
+        .filter(|&hash| index.first_candidate(hash).is_none() && index.approach_second(hash));
     (index.buckets.iter().map(guests).sum(), twice.count())
 }
 
