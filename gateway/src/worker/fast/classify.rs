@@ -83,7 +83,7 @@ impl Worker {
     }
 
     /// Keys of what came out of tunnels: UDP first, then TCP, so that no later stage has to guess
-    /// which comes next.
+    /// which comes next. Sessions are only asked for if there may be any.
     #[inline(never)]
     pub(super) fn key_outward(&self, lanes: &mut Lanes) {
         let tcp = Mask(lanes.heads.tcp());
@@ -93,6 +93,9 @@ impl Worker {
         order.gather(&lanes.heads.sources(), &mut tables.sources);
         order.gather(&lanes.heads.destinations(), &mut tables.addresses);
         order.gather(&lanes.hashes, &mut tables.hashes);
+        if (lanes.out & lanes.stateful).is_empty() {
+            return;
+        }
         for (place, lane) in order.places() {
             let flow = wire_flow(&lanes.heads, lane);
             lanes.probes[place] = self.nat.probe_outbound_wire(tables.vrfs[place], &flow);

@@ -23,8 +23,10 @@ impl Worker {
         lanes.clocks.end(Stage::Keys);
         self.look_up_outward(lanes);
         lanes.clocks.end(Stage::OutwardTables);
-        let probes = &lanes.probes[..lanes.outward.len()];
-        self.nat.prefetch_burst(probes, &mut lanes.candidates);
+        if !(lanes.out & lanes.stateful).is_empty() {
+            let probes = &lanes.probes[..lanes.outward.len()];
+            self.nat.prefetch_burst(probes, &mut lanes.candidates);
+        }
         lanes.clocks.end(Stage::OutwardPrefetch);
         let checked = self.check_outward(lanes, burst);
         lanes.clocks.end(Stage::OutwardCheck);
@@ -94,23 +96,24 @@ impl Worker {
     #[inline(never)]
     fn translate_outward(&mut self, lanes: &mut Lanes, checked: Mask) {
         let now = self.nat_now();
-        let (mut hop, mut source, mut rest) = (Mask::NONE, Mask::NONE, Mask::NONE);
-        for place in checked {
+        let (mut source, mut rest) = (Mask::NONE, Mask::NONE);
+        let leaving = checked & Mask::of(|place| lanes.tables.leaves[place] == CROSSING);
+        lanes.leaving.hop |= lanes.outward.packets(checked & !leaving);
+        for place in leaving {
             let lane = lanes.outward.lane(place);
-            self.nat
-                .ask_again(lanes.candidates[(place + AHEAD) % LANES]);
-            if lanes.tables.leaves[place] != CROSSING {
-                hop.add(lane, true);
+            if !lanes.stateful.has(lane) {
+                rest.add(place, true);
                 continue;
             }
+            self.nat
+                .ask_again(lanes.candidates[(place + AHEAD) % LANES]);
             let tcp = segment_of(&lanes.heads, lane);
             let egress = lanes.tables.egresses[place];
-            let hit = lanes.stateful.has(lane).then(|| {
-                let (candidate, probe) = (lanes.candidates[place], &lanes.probes[place]);
-                self.nat
-                    .hit_outbound(now, candidate, probe, tcp.as_ref(), egress)
-            });
-            if let Some(hit) = hit.flatten() {
+            let (candidate, probe) = (lanes.candidates[place], &lanes.probes[place]);
+            let hit = self
+                .nat
+                .hit_outbound(now, candidate, probe, tcp.as_ref(), egress);
+            if let Some(hit) = hit {
                 let (address, port) = (hit.address_wire, hit.port_wire);
                 lanes.changes.set_source(lane, address, port);
                 source.add(lane, true);
@@ -118,7 +121,6 @@ impl Worker {
                 rest.add(place, true);
             }
         }
-        lanes.leaving.hop |= hop;
         lanes.leaving.translated |= source;
         if !rest.is_empty() {
             self.without_sessions(lanes, now, rest);
@@ -178,20 +180,23 @@ impl Worker {
     }
 
     /// What becomes of a packet that has no session.
+    #[inline(always)]
     fn without_session(&self, lanes: &Lanes, lane: usize) -> Without {
         let Some(segment) = self.snapshot.tunnels.at(lanes.tunnel.place[lane]) else {
             return Without::Special;
         };
         let (nat, policy) = (segment.nat, &self.snapshot.nat);
         let vrf = lanes.tunnel.vrf[lane];
-        let key = nat_flow(&lanes.heads, lane);
-        let source = *key.src.ip();
-        if nat.stateful && policy.scope(vrf, key.src, key.protocol) == Scope::Stateful {
-            return if policy.inside_owner(vrf, source) == self.id {
-                Without::Session
-            } else {
-                Without::Special
-            };
+        let source = Ipv4Addr::from_octets(lanes.heads.src(lane).to_le_bytes());
+        if nat.stateful {
+            let key = nat_flow(&lanes.heads, lane);
+            if policy.scope(vrf, key.src, key.protocol) == Scope::Stateful {
+                return if policy.inside_owner(vrf, source) == self.id {
+                    Without::Session
+                } else {
+                    Without::Special
+                };
+            }
         }
         if nat.floating
             && let Some(outside) = policy.floating_out(vrf, source)
