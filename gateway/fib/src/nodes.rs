@@ -186,7 +186,7 @@ impl<'a> NodeReader<'a> {
 
     /// What `address` leads to at this node: a leaf, [`INHERIT`], or [`CHILD`] and a node.
     #[inline(always)]
-    pub(crate) fn step<A: Address>(self, kind: Kind, node: u32, address: A) -> u32 {
+    pub(crate) fn step<A: Address>(self, kind: NodeKind, node: u32, address: A) -> u32 {
         let words = self.node(node);
         // Acquire: a node is complete before the word that names it is stored.
         words[find(words, kind, address)].load(Ordering::Acquire)
@@ -195,7 +195,7 @@ impl<'a> NodeReader<'a> {
     /// Where the word is that [`Self::step`] reads, which may be on another line than the node's
     /// first.
     #[inline(always)]
-    pub(crate) fn find<A: Address>(self, kind: Kind, node: u32, address: A) -> usize {
+    pub(crate) fn find<A: Address>(self, kind: NodeKind, node: u32, address: A) -> usize {
         node as usize * BLOCK_WORDS + find(self.node(node), kind, address)
     }
 
@@ -215,12 +215,12 @@ impl<'a> NodeReader<'a> {
 
 /// Which word of a node `address` leads to.
 #[inline(always)]
-fn find<A: Address>(words: &Node, kind: Kind, address: A) -> usize {
+fn find<A: Address>(words: &Node, kind: NodeKind, address: A) -> usize {
     let shape = || words[SHAPE].load(Ordering::Relaxed);
     match kind {
-        Kind::Dense => run(words, DENSE_HEADER, address.place(DENSE_END)),
-        Kind::NotDense => find_in(words, A::HEADER, shape(), address),
-        Kind::Either { dense } => {
+        NodeKind::Dense => run(words, DENSE_HEADER, address.place(DENSE_END)),
+        NodeKind::NotDense => find_in(words, A::HEADER, shape(), address),
+        NodeKind::Either { dense } => {
             let shape = select_unpredictable(dense, DENSE_END.into(), shape());
             let header = select_unpredictable(dense, DENSE_HEADER, A::HEADER);
             find_in(words, header, shape, address)
@@ -243,7 +243,7 @@ fn run(words: &Node, header: usize, place: u32) -> usize {
 
 /// What is known of a node before it is read.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Kind {
+pub(crate) enum NodeKind {
     Dense,
     NotDense,
     /// Dense or not, decided without a branch.

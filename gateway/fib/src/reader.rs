@@ -70,9 +70,9 @@ impl Reader {
 
     /// The neighbour or endpoint each address leads to in the VRF at the same place, loads
     /// overlapped: what [`Self::lookup`] says if it is an adjacency, or [`AdjacencyId::NONE`]. For
-    /// addresses of which most have one; the others are looked up one by one. What [`Self::rewrite`] reads of
-    /// each way is on its way into the cache when this returns. As many as the shortest of the
-    /// slices has.
+    /// addresses of which most have one; the others are looked up one by one. What
+    /// [`Self::rewrite`] reads of each way is on its way into the cache when this returns. As many
+    /// as the shortest of the slices has.
     #[inline]
     pub fn host_batch(&self, vrfs: &[VrfId], addresses: &[Ipv4Addr], ways: &mut [AdjacencyId]) {
         let lanes = vrfs.chunks(LANES).zip(addresses.chunks(LANES));

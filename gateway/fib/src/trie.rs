@@ -12,8 +12,8 @@ use sekisho_mem::{HugeSlice, prefetch_read};
 use sekisho_types::VrfId;
 
 use crate::leaf::CHILD;
-use crate::nodes::Kind::{Dense, NotDense};
-use crate::nodes::{self, INHERIT, NO_NODE, NodeReader, Nodes, is_child};
+use crate::nodes::NodeKind::{Dense, NotDense};
+use crate::nodes::{INHERIT, NO_NODE, NodeKind, NodeReader, Nodes, is_child};
 use crate::{Address, FibError, Leaf, PackedLeaf};
 
 /// Bits the provider's roots decide.
@@ -87,7 +87,7 @@ impl Trees {
         // Acquire: a node is complete before the word that names it is stored.
         let root = Root::unpack(trees.root(vrf, address).load(Ordering::Acquire));
         let dense = A::DENSE && vrf == VrfId::PROVIDER;
-        let kind = nodes::Kind::Either { dense };
+        let kind = NodeKind::Either { dense };
         let mut word = trees.nodes.step(kind, root.node, address);
         while is_child(word) {
             word = trees.nodes.step(NotDense, word & !CHILD, address);
@@ -198,7 +198,7 @@ impl<'a> Reading<'a> {
         let kind = |lane: usize| match (A::DENSE, V::KIND) {
             (false, _) | (true, Kind::Tenants) => NotDense,
             (true, Kind::Provider) => Dense,
-            (true, Kind::Either) => nodes::Kind::Either {
+            (true, Kind::Either) => NodeKind::Either {
                 dense: vrfs.vrf(lane) == VrfId::PROVIDER,
             },
         };
@@ -275,7 +275,7 @@ fn inherit(word: u32, cover: u32) -> PackedLeaf {
 
 /// The VRFs of a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+enum Kind {
     /// All the provider's.
     Provider,
     /// None of them the provider's.
