@@ -43,8 +43,9 @@ fn world(flows: Flows, service: Service) -> World {
 /// The port a frame left by, and the frame.
 type Left = (usize, Vec<u8>);
 
-/// What left, by port, sorted: packets that are special leave after those that are not.
-fn run(world: &mut World, frames: &[Vec<u8>], port: u16, now: u64) -> Vec<Left> {
+/// What left, by port, sorted: packets that are special leave after those that are not; and what the
+/// control plane was told.
+fn run(world: &mut World, frames: &[Vec<u8>], port: u16, now: u64) -> (Vec<Left>, Vec<String>) {
     let mut burst = Burst::new();
     assert!(world.pool.alloc_bulk(&mut burst, frames.len()));
     for (mbuf, frame) in burst.iter_mut().zip(frames) {
@@ -69,7 +70,15 @@ fn run(world: &mut World, frames: &[Vec<u8>], port: u16, now: u64) -> Vec<Left> 
         }
     }
     left.sort();
-    left
+    let end = &mut world.control.end;
+    let mut told = Vec::new();
+    for events in [&mut end.uplink_events, &mut end.segment_events] {
+        while let Ok(event) = events.pop() {
+            told.push(format!("{event:?}"));
+        }
+    }
+    told.sort();
+    (left, told)
 }
 
 /// Forgets which address of the pool and which port a packet got, and puts whether the checksums are
@@ -243,8 +252,9 @@ fn compare(flows: Flows, service: Service, make: Maker) {
         // So much later that no budget of ICMP errors, which is random, is used up.
         now += 200_000_000;
         let port = if outward { 0 } else { 1 };
-        let staged = run(&mut one, &frames, port, now);
-        let single = run(&mut other, &frames, port, now);
+        let (staged, told) = run(&mut one, &frames, port, now);
+        let (single, told_too) = run(&mut other, &frames, port, now);
+        assert_eq!(told, told_too, "{flows:?} {service:?}");
         if staged != single {
             let only = |these: &[Left], others: &[Left]| -> Vec<Left> {
                 these
