@@ -91,6 +91,12 @@ impl Session {
         effect
     }
 
+    /// Whether the record is free.
+    #[inline(always)]
+    pub(crate) const fn is_free(&self) -> bool {
+        self.class == 0
+    }
+
     /// Which of the time-outs is its.
     #[inline(always)]
     pub(crate) const fn class(&self) -> u8 {

@@ -52,16 +52,6 @@ impl Sweep {
         self.round = false;
     }
 
-    /// The record to look at next, before `end`.
-    const fn advance(&mut self, end: u32) -> u32 {
-        if self.at >= end {
-            self.at = 1;
-            self.round = true;
-        }
-        self.at += 1;
-        self.at - 1
-    }
-
     /// Whether all records there were at the last restart have been looked at.
     const fn is_complete(&self) -> bool {
         self.round && self.at >= self.started
@@ -123,16 +113,26 @@ impl Engine {
     fn age_slice(&mut self, now: Time, slice: u32, end: u32) -> u32 {
         let mut dying = [0; TOGETHER];
         let mut count = 0;
+        let mut next = self.sweep.at;
         for _ in 0..slice {
-            let number = self.sweep.advance(end);
-            self.sessions
-                .prefetch((number + AHEAD).min(end.saturating_sub(1)));
-            let occupied = number < end && self.sessions[number].transport().is_some();
-            if occupied && !self.is_live(now, number) {
+            if next >= end {
+                next = 1;
+                self.sweep.round = true;
+            }
+            let number = next;
+            next += 1;
+            self.sessions.prefetch(number + AHEAD);
+            let Some(session) = self.sessions.get(number) else {
+                continue;
+            };
+            let current = session.generation == self.rules.generation;
+            let stays = session.is_free() | (!self.rules.is_expired(now, session) & current);
+            if !stays && !self.is_live(now, number) {
                 dying[count] = number;
                 count += 1;
             }
         }
+        self.sweep.at = next;
         // Only a table smaller than a slice comes round within one.
         let twice = end <= slice && count > 1 && dying[0] == dying[count - 1];
         let dying = &dying[..count - usize::from(twice)];

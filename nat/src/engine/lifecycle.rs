@@ -37,6 +37,8 @@ pub(super) struct Places {
     pub(super) inbound: u64,
     /// Whether the latter is by the remote address alone.
     pub(super) first: u8,
+    /// Where its mapping is in its index, if that is known; else 0.
+    pub(super) mapping: u64,
 }
 
 impl Engine {
@@ -71,7 +73,7 @@ impl Engine {
             self.sessions_by_vrf[order.inside.vrf().index()] += 1;
             self.stats.session_created(order.peer.transport());
         } else if order.mapping != 0 {
-            self.unuse_mapping(order.mapping);
+            self.unuse_mapping(order.mapping, 0);
         }
         stored
     }
@@ -182,6 +184,7 @@ impl Engine {
         Places {
             outbound: self.outbound_hash(session.inside(), peer),
             first: session.filed_first,
+            mapping: 0,
             inbound: if session.filed_first == 0 {
                 self.inbound_hash(outside, peer)
             } else {
@@ -197,26 +200,30 @@ impl Engine {
     }
 
     /// [`Self::remove_session`] whose places are known.
+    #[inline]
     pub(super) fn remove_session_at(&mut self, number: u32, places: Places) {
-        let session = self.sessions[number];
+        let session = &self.sessions[number];
+        let (inside, transport) = (session.inside(), session.transport());
+        let (mapping, alone) = (session.mapping, session.next == number);
         self.index.remove(places.outbound, number);
-        let heir = session.next;
-        if heir == number {
+        if alone {
             self.index.remove(places.inbound, number);
         } else {
-            self.leave_ring(number, &session, places.inbound);
+            self.leave_ring(number, places.inbound);
         }
         self.sessions.remove(number);
-        let vrf = session.inside().vrf().index();
-        self.sessions_by_vrf[vrf] = self.sessions_by_vrf[vrf].saturating_sub(1);
-        self.stats.session_removed(session.transport());
-        if session.mapping != 0 {
-            self.unuse_mapping(session.mapping);
+        let of_vrf = &mut self.sessions_by_vrf[inside.vrf().index()];
+        *of_vrf = of_vrf.saturating_sub(1);
+        self.stats.session_removed(transport);
+        if mapping != 0 {
+            self.unuse_mapping(mapping, places.mapping);
         }
     }
 
     /// Takes a session out of a ring of several, and out of its inbound place.
-    fn leave_ring(&mut self, number: u32, session: &Session, inbound: u64) {
+    #[inline(never)]
+    fn leave_ring(&mut self, number: u32, inbound: u64) {
+        let session = self.sessions[number];
         let heir = session.next;
         self.sessions[session.previous].next = heir;
         self.sessions[heir].previous = session.previous;

@@ -226,31 +226,41 @@ impl Engine {
 
     /// Takes a mapping out of the index. It keeps its port until its sessions are gone.
     fn detach_mapping(&mut self, number: u32) {
-        let mapping = self.mappings[number];
+        let hash = self.hash_of_mapping(&self.mappings[number]);
+        self.unfile_mapping(number, hash);
+    }
+
+    /// [`Self::detach_mapping`] whose place in the index is known.
+    #[inline(always)]
+    fn unfile_mapping(&mut self, number: u32, hash: u64) {
+        let mapping = &mut self.mappings[number];
+        let (is_open, transport) = (mapping.is_open(), mapping.transport());
         if !mapping.is_detached() {
-            self.mapping_index
-                .remove(self.hash_of_mapping(&mapping), number);
-            self.mappings[number].detach();
+            mapping.detach();
+            self.mapping_index.remove(hash, number);
         }
-        if mapping.is_open() {
-            let hash = self.open_hash(self.outside_of(number), mapping.transport());
+        if is_open {
+            let hash = self.open_hash(self.outside_of(number), transport);
             self.open_index.remove(hash, number);
             self.mappings[number].close();
         }
     }
 
-    /// Notes that one session less uses a mapping; the last one takes it along.
+    /// Notes that one session less uses a mapping; the last one takes it along. `hash` is its place in
+    /// the index, 0 if that is not known.
     #[inline]
-    pub(super) fn unuse_mapping(&mut self, number: u32) {
+    pub(super) fn unuse_mapping(&mut self, number: u32, hash: u64) {
         let mapping = &mut self.mappings[number];
         mapping.sessions = mapping.sessions.saturating_sub(1);
-        if mapping.sessions == 0 {
-            self.remove_mapping(number);
+        if mapping.sessions > 0 {
+            return;
         }
-    }
-
-    fn remove_mapping(&mut self, number: u32) {
-        self.detach_mapping(number);
+        let hash = if hash == 0 {
+            self.hash_of_mapping(&self.mappings[number])
+        } else {
+            hash
+        };
+        self.unfile_mapping(number, hash);
         let mapping = self.mappings[number];
         self.mappings.remove(number);
         self.ports.free(

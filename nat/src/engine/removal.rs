@@ -25,20 +25,25 @@ impl Engine {
             let mapping = &self.mappings[self.sessions[number].mapping];
             self.ports.prefetch_host(mapping.host);
             self.ports.prefetch_block(mapping.block);
-            self.index.prefetch_second_of(places.outbound, number);
-            self.index.prefetch_second_of(places.inbound, number);
+            self.index.approach_second(places.outbound);
+            self.index.approach_second(places.inbound);
         }
-        for &number in numbers {
+        for (&number, places) in numbers.iter().zip(&mut places) {
             let mapping = &self.mappings[self.sessions[number].mapping];
             if mapping.sessions == 1 {
-                self.mapping_index.prefetch(self.hash_of_mapping(mapping));
+                places.mapping = self.hash_of_mapping(mapping);
+                self.mapping_index.prefetch(places.mapping);
             }
         }
         for (&number, &places) in numbers.iter().zip(&places) {
             // An earlier one may have handed its place in the index to this.
             let moved = self.sessions[number].filed_first != places.first;
             let places = if moved {
-                self.places(&self.sessions[number])
+                let mapping = places.mapping;
+                Places {
+                    mapping,
+                    ..self.places(&self.sessions[number])
+                }
             } else {
                 places
             };

@@ -229,8 +229,11 @@ impl Ports {
         } else {
             self.list(block, transport);
         }
-        self.hosts[host].mappings = self.hosts[host].mappings.saturating_sub(1);
-        self.drop_unused_host(host);
+        let mappings = &mut self.hosts[host].mappings;
+        *mappings = mappings.saturating_sub(1);
+        if *mappings == 0 {
+            self.drop_unused_host(host);
+        }
     }
 
     /// The inside address and VRF of a host, with a port.

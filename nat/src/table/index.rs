@@ -61,6 +61,7 @@ impl Bucket {
             .find(|&item| is(item))
     }
 
+    #[inline(always)]
     fn slot_of(&self, tag: u16, item: u32, guest: bool) -> Option<usize> {
         self.slots_of(tag)
             .find(|&slot| self.items[slot] == item && self.is_guest(slot) == guest)
@@ -76,7 +77,7 @@ impl Bucket {
         self.guests = self.guests & !(1 << slot) | u16::from(guest) << slot;
     }
 
-    /// Puts an entry into a free slot of its first bucket. A free slot is nobody's guest.
+    /// Puts an entry into a slot of its first bucket, or nothing. A free slot is nobody's guest.
     #[inline(always)]
     fn settle(&mut self, slot: usize, tag: u16, item: u32) {
         self.tags[slot] = tag;
@@ -240,15 +241,6 @@ impl Index {
         }
     }
 
-    /// Asks for the second bucket of `hash` if `item` is not in the first.
-    #[inline]
-    pub(crate) fn prefetch_second_of(&self, hash: u64, item: u32) {
-        let (first, tag) = (self.first(hash), tag_of(hash));
-        if self.buckets[first].slot_of(tag, item, false).is_none() {
-            self.buckets.prefetch_write(self.other(first, tag));
-        }
-    }
-
     /// The first number stored under `hash` that `is` the one looked for. `is` may also be asked
     /// about numbers stored under other hashes.
     #[inline(always)]
@@ -311,15 +303,28 @@ impl Index {
     }
 
     /// Removes `item` stored under `hash`; whether it was there.
+    #[inline]
     pub(crate) fn remove(&mut self, hash: u64, item: u32) -> bool {
-        let Some((bucket, slot)) = self.locate(hash, item) else {
+        let (first, tag) = (self.first(hash), tag_of(hash));
+        let bucket = &mut self.buckets[first];
+        let Some(slot) = bucket.slot_of(tag, item, false) else {
+            return self.remove_elsewhere(first, tag, item);
+        };
+        bucket.settle(slot, 0, 0);
+        self.stored -= 1;
+        true
+    }
+
+    /// Removes an entry that is not in its first bucket.
+    #[cold]
+    #[inline(never)]
+    fn remove_elsewhere(&mut self, first: usize, tag: u16, item: u32) -> bool {
+        let second = self.other(first, tag);
+        let Some(slot) = self.buckets[second].slot_of(tag, item, true) else {
             return false;
         };
-        if self.buckets[bucket].is_guest(slot) {
-            let home = self.other(bucket, self.buckets[bucket].tags[slot]);
-            self.buckets[home].count_home();
-        }
-        self.buckets[bucket].put(slot, 0, 0, false);
+        self.buckets[second].put(slot, 0, 0, false);
+        self.buckets[first].count_home();
         self.stored -= 1;
         true
     }

@@ -85,6 +85,12 @@ impl<T> Slab<T> {
 
     /// A record, if there can be one of this number.
     #[inline(always)]
+    pub(crate) fn get(&self, number: u32) -> Option<&T> {
+        self.records.get(number as usize)
+    }
+
+    /// [`Self::get`], to change it.
+    #[inline(always)]
     pub(crate) fn get_mut(&mut self, number: u32) -> Option<&mut T> {
         self.records.get_mut(number as usize)
     }

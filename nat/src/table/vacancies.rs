@@ -104,15 +104,17 @@ impl Vacancies {
                 continue;
             }
             let word = self.at * 64 + summary.trailing_zeros() as usize;
-            let bits = self.words[word];
-            let bit = bits.trailing_zeros();
-            self.words[word] = bits & bits.wrapping_sub(1);
-            if self.words[word] == 0 {
+            let mut bits = self.words[word];
+            while bits != 0 && self.count < AT_HAND / 2 {
+                self.at_hand[self.count] = word as u32 * 64 + bits.trailing_zeros();
+                bits &= bits - 1;
+                self.count += 1;
+                self.stored -= 1;
+            }
+            self.words[word] = bits;
+            if bits == 0 {
                 self.summary[self.at] = summary & summary.wrapping_sub(1);
             }
-            self.at_hand[self.count] = word as u32 * 64 + bit;
-            self.count += 1;
-            self.stored -= 1;
         }
         // Ascending numbers are taken from the end.
         self.at_hand[..self.count].reverse();
