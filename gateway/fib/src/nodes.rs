@@ -20,7 +20,7 @@
 //! ones begin on a line: bitmap and runs of a typical node come by one load.
 
 use std::hint::select_unpredictable;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use sekisho_mem::{HugeSlice, Windows, load_pair, prefetch_element};
 
@@ -76,7 +76,12 @@ pub(crate) struct Header {
 /// The nodes of one family's trees as readers see them.
 pub(crate) struct Nodes {
     blocks: HugeSlice<Block>,
+    /// Whether there ever were more nodes than stay in a second-level cache beside all else.
+    are_many: AtomicBool,
 }
+
+/// Blocks of many nodes: half a megabyte.
+const MANY: u32 = 1 << 14;
 
 /// The nodes as a lookup reads them: where they lie, in registers.
 #[derive(Clone, Copy)]
@@ -92,6 +97,7 @@ impl Nodes {
         let nodes = Self {
             // Every node can be read as if it were of the largest.
             blocks: HugeSlice::new((capacity + NO_NODE_BLOCKS) as usize + MAX_BLOCKS)?,
+            are_many: AtomicBool::new(false),
         };
         // Whichever kind of node it is read as, it has one run, and that inherits.
         for word in nodes.blocks[..NO_NODE_BLOCKS as usize].as_flattened() {
@@ -112,6 +118,12 @@ impl Nodes {
             blocks: &self.blocks,
             nodes: Windows::new(&self.blocks),
         }
+    }
+
+    /// Whether nodes are best asked for long before they are read.
+    #[inline(always)]
+    pub(crate) fn are_many(&self) -> bool {
+        self.are_many.load(Ordering::Relaxed)
     }
 
     /// The first block of a node.
@@ -158,6 +170,9 @@ impl Nodes {
 
     /// Writes the words before the runs of a node no reader can reach; a dense one has no header.
     pub(crate) fn write(&self, node: u32, bitmap: u64, header: Option<&Header>, layout: Layout) {
+        if node > MANY {
+            self.are_many.store(true, Ordering::Relaxed);
+        }
         let block = self.block(node);
         let store = |at: usize, word: u32| block[at].store(word, Ordering::Relaxed);
         store(0, bitmap as u32);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use sekisho_types::{InterfaceId, SegmentId, VrfId, WorkerId};
 
+use crate::address::Family;
 use crate::host_table::Permuted;
 use crate::{
     Address, Adjacency, AdjacencyId, Leaf, PackedLeaf, PathListId, Rewrite, RewriteKind, Tables,
@@ -32,6 +33,25 @@ impl Reader {
     #[inline]
     pub fn lookup<A: Address>(&self, vrf: VrfId, address: A) -> Leaf {
         self.tables.lookup(vrf, address)
+    }
+
+    /// Whether there are so many IPv4 routes that it pays to ask for what a lookup reads in good time:
+    /// [`Self::prefetch_route`], then [`Self::prefetch_routes`], then, some work later, the lookup.
+    #[inline(always)]
+    pub fn has_many_routes(&self) -> bool {
+        self.tables.trees(Family::V4).nodes.are_many()
+    }
+
+    /// Brings close what a lookup of `address` in the provider VRF reads first.
+    #[inline(always)]
+    pub fn prefetch_route(&self, address: Ipv4Addr) {
+        self.tables.trees(Family::V4).prefetch_root(address);
+    }
+
+    /// Brings close what lookups of these addresses in the provider VRF read next.
+    #[inline]
+    pub fn prefetch_routes(&self, addresses: &[Ipv4Addr]) {
+        self.tables.trees(Family::V4).prefetch_nodes(addresses);
     }
 
     /// [`Self::lookup`] of each address into the leaf at the same place, loads overlapped; what

@@ -80,6 +80,23 @@ impl Trees {
         }
     }
 
+    /// Brings the provider's root of `address` close.
+    #[inline(always)]
+    pub(crate) fn prefetch_root<A: Address>(&self, address: A) {
+        prefetch_read(&self.roots[address.bits_at(0, WIDE)]);
+    }
+
+    /// Brings close what the provider's roots of the addresses lead to.
+    #[inline(never)]
+    pub(crate) fn prefetch_nodes<A: Address>(&self, addresses: &[A]) {
+        let trees = self.read();
+        for address in addresses {
+            let root = trees.root(VrfId::PROVIDER, *address);
+            let node = Root::unpack(root.load(Ordering::Acquire)).node;
+            trees.nodes.prefetch(node);
+        }
+    }
+
     /// The leaf of the longest prefix in `vrf` that covers `address`.
     #[inline]
     pub(crate) fn lookup<A: Address>(&self, vrf: VrfId, address: A) -> PackedLeaf {

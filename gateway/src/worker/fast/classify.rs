@@ -3,6 +3,7 @@
 use std::net::Ipv4Addr;
 
 use sekisho_dpdk::{Burst, Mbuf};
+use sekisho_fib::Reader;
 use sekisho_mem::prefetch_write;
 use sekisho_packet::heads::{HEAD, TunnelEnd};
 use sekisho_packet::{EtherType, Ipv4, Udp, udp, vxlan};
@@ -45,7 +46,8 @@ impl Worker {
         let nowhere = TunnelEnd::new(Ipv4Addr::UNSPECIFIED, 0);
         let end = |underlay: Underlay| TunnelEnd::new(underlay.address, underlay.vxlan_port);
         let end = self.snapshot.underlay.map_or(nowhere, end);
-        let frames = lanes.read_frames(burst, mac_word(uplink.mac));
+        let far = self.reader.has_many_routes().then_some(&self.reader);
+        let frames = lanes.read_frames(burst, mac_word(uplink.mac), far);
         let ours = Mask(lanes.heads.for_tunnels(end)) & frames;
         if frames != ours {
             lanes.plain = Mask(lanes.heads.regular()) & frames & !ours;
@@ -59,7 +61,7 @@ impl Worker {
             if table.is_large() {
                 approach(table, burst, tunnels);
             }
-            lanes.open_tunnels(table, burst, tunnels);
+            lanes.open_tunnels(table, burst, tunnels, far);
             if !self.handover.is_alone() {
                 self.steer_outward(lanes);
             }
@@ -93,6 +95,10 @@ impl Worker {
         order.gather(&lanes.heads.sources(), &mut tables.sources);
         order.gather(&lanes.heads.destinations(), &mut tables.addresses);
         order.gather(&lanes.hashes, &mut tables.hashes);
+        if self.reader.has_many_routes() {
+            self.reader
+                .prefetch_routes(&tables.addresses[..order.len()]);
+        }
         if (lanes.out & lanes.stateful).is_empty() {
             return;
         }
@@ -107,6 +113,10 @@ impl Worker {
     /// address of ours: what says so is not regular.
     #[inline(never)]
     pub(super) fn key_inward(&self, lanes: &mut Lanes, burst: &Burst) {
+        if self.reader.has_many_routes() {
+            let destinations = lanes.heads.destinations();
+            self.reader.prefetch_routes(&destinations[..lanes.count]);
+        }
         let (heads, own) = (&lanes.heads, &self.snapshot.own);
         let (mut ours, mut suspects) = (Mask::NONE, Mask::NONE);
         for lane in lanes.plain {
@@ -147,9 +157,10 @@ impl Worker {
 }
 
 impl Lanes {
-    /// Reads every frame; answers which are IPv4's for this Ethernet address.
+    /// Reads every frame; answers which are IPv4's for this Ethernet address. If routes are `far`, what
+    /// leads to them is asked for.
     #[inline(never)]
-    fn read_frames(&mut self, burst: &Burst, mac: u64) -> Mask {
+    fn read_frames(&mut self, burst: &Burst, mac: u64, far: Option<&Reader>) -> Mask {
         let (mut frames, mut short) = (Mask::NONE, [0; FRAME]);
         for (lane, mbuf) in burst.iter().enumerate() {
             let lane = lane % LANES;
@@ -161,6 +172,9 @@ impl Lanes {
             let (header, ip) = split(head);
             let room = (frame.len() as u32).saturating_sub(ETHERNET as u32);
             self.heads.set(lane, ip, room);
+            if let Some(reader) = far {
+                reader.prefetch_route(destination(ip));
+            }
             let ethertype = u16::from_be_bytes([header[12], header[13]]);
             let ours = (word_at::<0>(header) & MAC == mac) & mbuf.is_contiguous();
             let is_ipv4 = ours & (ethertype == IPV4);
@@ -175,7 +189,13 @@ impl Lanes {
     /// Reads what is in the tunnels that are ours. Only what is exactly a configured tunnel is taken
     /// for one.
     #[inline(never)]
-    fn open_tunnels(&mut self, table: &TunnelTable, burst: &Burst, tunnels: Mask) {
+    fn open_tunnels(
+        &mut self,
+        table: &TunnelTable,
+        burst: &Burst,
+        tunnels: Mask,
+        far: Option<&Reader>,
+    ) {
         let tunnel = &mut self.tunnel;
         let (mut out, mut six, mut stateful) = (Mask::NONE, Mask::NONE, Mask::NONE);
         let mut short = [0; TUNNEL_FRAME];
@@ -210,6 +230,9 @@ impl Lanes {
             let mark = tos & ECN;
             let unmarked = (mark == 0) | (mark == ip[1] & ECN);
             self.heads.set(lane, ip, room);
+            if let Some(reader) = far {
+                reader.prefetch_route(destination(ip));
+            }
             tunnel.place[lane] = place;
             tunnel.vrf[lane] = segment.vrf;
             tunnel.segment[lane] = segment.id;
@@ -269,6 +292,12 @@ fn split(frame: &[u8; FRAME]) -> (&[u8; ETHERNET], &[u8; HEAD]) {
         // Never: the lengths are what they are.
         _ => (&[0; ETHERNET], &[0; HEAD]),
     }
+}
+
+/// The destination in the head of a packet.
+#[inline(always)]
+fn destination(ip: &[u8; HEAD]) -> Ipv4Addr {
+    Ipv4Addr::new(ip[16], ip[17], ip[18], ip[19])
 }
 
 /// The low 48 bits of a word are an Ethernet address.
