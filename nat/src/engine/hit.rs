@@ -96,7 +96,8 @@ impl Engine {
     /// Translates a packet that leaves a tenant, if it has a session that may go on: then it does
     /// what [`Self::outbound_probed`] does. Else `None`, and nothing has changed: that packet goes
     /// through [`Self::outbound_probed`]. `tcp` is there exactly if the packet is TCP. `candidate` is what
-    /// [`Self::prefetch_burst`] said; a wrong one costs a search.
+    /// [`Self::prefetch_burst`] said; a wrong one costs a search, and none is believed: a session made
+    /// since then is found the long way.
     #[inline(always)]
     pub fn hit_outbound(
         &mut self,
@@ -109,6 +110,7 @@ impl Engine {
         let mut number = candidate.number();
         let session = match self.sessions.get_mut(number) {
             Some(session) if session.is_outbound(probe.local, probe.peer) => session,
+            _ if candidate == Candidate::NONE => return None,
             _ => {
                 number = self.search_outbound(probe)?;
                 &mut self.sessions[number]
@@ -137,6 +139,7 @@ impl Engine {
         let mut number = candidate.number();
         let session = match self.sessions.get_mut(number) {
             Some(session) if session.is_inbound(probe.local, probe.peer) => session,
+            _ if candidate == Candidate::NONE => return None,
             _ => {
                 number = self.search_inbound(probe)?;
                 &mut self.sessions[number]
