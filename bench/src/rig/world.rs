@@ -110,6 +110,8 @@ impl Shape {
     }
 }
 
+/// After so long without a packet no session lives on: more than the longest time-out.
+const EXPIRED_NS: u64 = 10_000 * 1_000_000_000;
 /// The first address of the pool.
 const POOL: Ipv4Addr = Ipv4Addr::new(203, 0, 0, 0);
 /// The first floating IP.
@@ -255,6 +257,21 @@ impl World {
     /// Opens the first `count` flows.
     fn open_first(&mut self, count: u32) -> Result<()> {
         self.open_first_over(count, 0)
+    }
+
+    /// Fills the table of sessions once and lets all of them expire, so that the kernel has handed out
+    /// the memory, as it has to a gateway that has been up for a while.
+    pub(crate) fn fill_once(&mut self) -> Result<()> {
+        let room = self.shape.max_sessions.min(self.shape.flows.count);
+        self.open_first_over(room, 0)?;
+        self.now_ns += EXPIRED_NS;
+        loop {
+            self.worker.begin_turn(self.now_ns);
+            self.worker.end_turn();
+            if self.counters.sessions.get() == 0 {
+                return Ok(());
+            }
+        }
     }
 
     /// Opens the first `count` flows while the worker's clock goes on by `step` nanoseconds with each

@@ -95,6 +95,7 @@ fn measure(eal: &Eal, live: u32, life: Life, repetitions: usize) -> Result<(Vec<
     } else {
         timeout * Burst::CAPACITY as u64 / u64::from(live)
     };
+    world.fill_once()?;
     world.open_first_over(live, step)?;
     let mut rates = Vec::new();
     let mut frame = [0; FrameWriter::MAX];
