@@ -374,18 +374,26 @@ fn connections(options: &Options, report: &mut Report, live: usize) -> Result<()
             outsides.clear();
             create(&mut engine, now, burst, |outside| outsides.push(outside))?;
             for (out, tcp) in &STEPS {
-                for (flow, &outside) in burst.iter().zip(&outsides) {
+                let probe = |(flow, &outside): (&Flow, &SocketAddrV4)| {
                     let back = FlowKey {
                         src: flow.key.dst,
                         dst: outside,
                         protocol: flow.key.protocol,
                     };
-                    let hit = if *out {
-                        let probe = engine.probe_outbound(flow.vrf, &flow.key);
-                        engine.hit_outbound(now, Candidate::NONE, &probe, Some(tcp), EGRESS)
+                    if *out {
+                        engine.probe_outbound(flow.vrf, &flow.key)
                     } else {
-                        let probe = engine.probe_inbound(&back);
-                        engine.hit_inbound(now, Candidate::NONE, &probe, Some(tcp))
+                        engine.probe_inbound(&back)
+                    }
+                };
+                let probes: Vec<Probe> = burst.iter().zip(&outsides).map(probe).collect();
+                let mut candidates = [Candidate::NONE; BURST];
+                engine.prefetch_burst(&probes, &mut candidates);
+                for (probe, candidate) in probes.iter().zip(candidates) {
+                    let hit = if *out {
+                        engine.hit_outbound(now, candidate, probe, Some(tcp), EGRESS)
+                    } else {
+                        engine.hit_inbound(now, candidate, probe, Some(tcp))
                     };
                     ensure!(hit.is_some(), "a connection is missing");
                 }

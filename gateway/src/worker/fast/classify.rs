@@ -48,6 +48,10 @@ impl Worker {
         let end = self.snapshot.underlay.map_or(nowhere, end);
         let far = self.reader.has_many_routes().then_some(&self.reader);
         let frames = lanes.read_frames(burst, mac_word(uplink.mac), far);
+        if frames.is_empty() {
+            lanes.clocks.end(Stage::Frames);
+            return;
+        }
         let ours = Mask(lanes.heads.for_tunnels(end)) & frames;
         if frames != ours {
             lanes.plain = Mask(lanes.heads.regular()) & frames & !ours;
