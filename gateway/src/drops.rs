@@ -64,6 +64,7 @@ drop_reasons! {
     NatNoMapping = "nat-no-mapping", "Nothing maps the outside address and port to a tenant.";
     NatFiltered = "nat-filtered", "The mapping exists, but the remote address was never contacted.";
     NatSessionsFull = "nat-sessions-full", "The session table is full.";
+    NatTenantLimit = "nat-tenant-limit", "The tenant has as many sessions as its max-sessions allows.";
     NatPortsExhausted = "nat-ports-exhausted", "The pool has no free port for the host.";
     NatProtocol = "nat-protocol", "The protocol has no ports to translate; only a floating IP carries it.";
     NatFragment = "nat-fragment", "A fragment of a packet that needs port translation.";

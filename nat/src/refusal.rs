@@ -14,6 +14,8 @@ pub enum Refusal {
     NotSyn,
     /// No room for another session.
     SessionsFull,
+    /// The tenant has as many sessions as it may have.
+    TenantLimit,
     /// No port left in the pool or on the uplink's address.
     PortsExhausted,
     /// SNAT to the uplink, but the uplink the packet leaves by has no IPv4 address.
@@ -24,12 +26,13 @@ pub enum Refusal {
 
 impl Refusal {
     /// All of them, in order of [`Self::index`].
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::NoMapping,
         Self::Filtered,
         Self::Protocol,
         Self::NotSyn,
         Self::SessionsFull,
+        Self::TenantLimit,
         Self::PortsExhausted,
         Self::NoUplinkAddress,
         Self::Conflict,
@@ -51,6 +54,7 @@ impl Refusal {
             Self::Protocol => "nat-protocol",
             Self::NotSyn => "nat-not-syn",
             Self::SessionsFull => "nat-sessions-full",
+            Self::TenantLimit => "nat-tenant-limit",
             Self::PortsExhausted => "nat-ports-exhausted",
             Self::NoUplinkAddress => "nat-no-uplink-address",
             Self::Conflict => "nat-conflict",
@@ -60,7 +64,10 @@ impl Refusal {
     /// Whether the sender is told by ICMP 3/13, rate-limited, that resources ran out (RFC 5508
     /// REQ-8, RFC 6888 REQ-11).
     pub const fn is_exhaustion(self) -> bool {
-        matches!(self, Self::SessionsFull | Self::PortsExhausted)
+        matches!(
+            self,
+            Self::SessionsFull | Self::TenantLimit | Self::PortsExhausted
+        )
     }
 }
 

@@ -31,6 +31,7 @@ impl From<Refusal> for DropReason {
             Refusal::Protocol => Self::NatProtocol,
             Refusal::NotSyn => Self::NatNotSyn,
             Refusal::SessionsFull => Self::NatSessionsFull,
+            Refusal::TenantLimit => Self::NatTenantLimit,
             Refusal::PortsExhausted => Self::NatPortsExhausted,
             Refusal::NoUplinkAddress => Self::NatNoUplinkAddress,
             Refusal::Conflict => Self::NatConflict,

@@ -304,6 +304,8 @@ pub struct Tenant {
     pub floating_ips: Vec<FloatingIp>,
     /// Port forwards.
     pub port_forwards: Vec<PortForward>,
+    /// Most NAT sessions it may have, if there is a limit.
+    pub max_sessions: Option<u32>,
 }
 
 /// `[[tenant.segment]]`
@@ -353,6 +355,20 @@ pub struct SnatRule {
     pub source: Ipv4Prefix,
     /// What they become.
     pub to: SnatTarget,
+    /// Who is let in toward them.
+    pub filtering: Filtering,
+}
+
+/// Who is let in through a mapping (RFC 4787 section 5).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Filtering {
+    /// Everybody.
+    EndpointIndependent,
+    /// The addresses the inside has sent to.
+    #[default]
+    AddressDependent,
+    /// The addresses and ports the inside has sent to.
+    AddressAndPortDependent,
 }
 
 /// What a source becomes.

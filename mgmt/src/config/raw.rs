@@ -8,7 +8,7 @@ use std::time::Duration;
 use sekisho_types::{IpProtocol, Ipv4Prefix, MacAddr, Name, PciAddress, Prefix};
 
 use super::fields::Fields;
-use super::model::{Hugepages, InterfaceAddress, MemifRole, NextHop};
+use super::model::{Filtering, Hugepages, InterfaceAddress, MemifRole, NextHop};
 use super::problem::{Located, Place, Problems};
 use super::text::{Driver, KernelInterface, Permit, Secret, SocketPath};
 
@@ -336,6 +336,7 @@ pub(super) struct Tenant {
     pub(super) snat: Vec<Snat>,
     pub(super) floating_ips: Vec<FloatingIp>,
     pub(super) port_forwards: Vec<PortForward>,
+    pub(super) max_sessions: Maybe<u32>,
 }
 
 impl Tenant {
@@ -361,6 +362,7 @@ impl Tenant {
                 .into_iter()
                 .map(|f| PortForward::read(f, p))
                 .collect(),
+            max_sessions: f.integer("max-sessions", 1, 1 << 30, p),
         };
         f.finish(p);
         tenant
@@ -448,6 +450,7 @@ pub(super) struct Snat {
     pub(super) source: Maybe<Ipv4Prefix>,
     pub(super) pool: Maybe<Name>,
     pub(super) to: Maybe<Name>,
+    pub(super) filtering: Maybe<Filtering>,
 }
 
 impl Snat {
@@ -457,6 +460,7 @@ impl Snat {
             source: f.required("source", "\"172.16.0.0/16\"", p),
             pool: f.text("pool", p),
             to: f.text("to", p),
+            filtering: f.text("filtering", p),
         };
         f.finish(p);
         snat

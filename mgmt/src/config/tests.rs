@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use super::model::{PortKind, RouteTarget, SnatTarget};
+use super::model::{Filtering, PortKind, RouteTarget, SnatTarget};
 use super::*;
 
 mod ipv6;
@@ -70,7 +70,14 @@ fn a_good_document_has_no_problems_and_becomes_the_model() {
     assert_eq!(web.mac.to_string(), "02:53:4b:00:13:89");
     assert!(web.learning && !web.advertise);
     assert_eq!(config.tenants[0].routes[0].target, RouteTarget::Provider);
-    assert_eq!(config.tenants[0].snat[1].to, SnatTarget::Uplink);
+    assert_eq!(config.tenants[0].max_sessions, Some(5000));
+    assert_eq!(config.tenants[1].max_sessions, None);
+    let [first, second] = &config.tenants[0].snat[..] else {
+        panic!("two rules")
+    };
+    assert_eq!(second.to, SnatTarget::Uplink);
+    assert_eq!(first.filtering, Filtering::AddressDependent);
+    assert_eq!(second.filtering, Filtering::EndpointIndependent);
     let pool: Vec<String> = config.nat_pools[0]
         .addresses
         .iter()
@@ -714,6 +721,18 @@ fn a_source_rule_says_what_its_sources_become() {
         "to = \"uplink\"\npool = \"public\"",
         "[[tenant.snat]]",
         "either pool",
+    );
+    refused(
+        "filtering = \"endpoint-independent\"",
+        "filtering = \"open\"",
+        "open",
+        "write one of endpoint-independent, address-dependent, address-and-port-dependent",
+    );
+    refused(
+        "max-sessions = 5000",
+        "max-sessions = 0",
+        "max-sessions",
+        "1 to",
     );
     warned(
         "source = \"172.17.0.0/16\"",

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use sekisho_types::{IpProtocol, Ipv4Prefix, MacAddr, Name, PciAddress, Prefix, PrefixError};
 
-use super::model::{Hugepages, InterfaceAddress, MemifRole, NextHop};
+use super::model::{Filtering, Hugepages, InterfaceAddress, MemifRole, NextHop};
 
 /// A value that can be read from text. The error says what would be right.
 pub(super) trait FromText: Sized {
@@ -308,6 +308,11 @@ from_text_words! {
     }
     MemifRole { "server" => MemifRole::Server, "client" => MemifRole::Client }
     IpProtocol { "tcp" => IpProtocol::TCP, "udp" => IpProtocol::UDP }
+    Filtering {
+        "endpoint-independent" => Filtering::EndpointIndependent,
+        "address-dependent" => Filtering::AddressDependent,
+        "address-and-port-dependent" => Filtering::AddressAndPortDependent,
+    }
 }
 
 #[cfg(test)]

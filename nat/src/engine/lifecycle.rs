@@ -5,6 +5,8 @@
 //! answers address-dependent filtering too; the others are filed by the whole remote tuple. All of
 //! them form a ring, so that another can take the place of the first when that goes.
 
+use sekisho_types::VrfId;
+
 use super::Engine;
 use crate::key::Word;
 use crate::refusal::Refusal;
@@ -62,12 +64,24 @@ impl Engine {
         }
     }
 
+    /// Whether a tenant may have another session. Those that expired count until a sweep, which passes
+    /// eight times in a time-out, finds them.
+    #[inline(always)]
+    pub(super) fn check_limit(&self, vrf: VrfId) -> Result<(), Refusal> {
+        if self.sessions_by_vrf[vrf.index()] < self.policy.max_sessions(vrf) {
+            Ok(())
+        } else {
+            Err(Refusal::TenantLimit)
+        }
+    }
+
     /// Stores a session, whose mapping counts it already. If that fails, the mapping counts it no
     /// more.
     #[inline(always)]
     pub(super) fn create_session(&mut self, now: Time, order: &Order) -> Result<u32, Refusal> {
         let stored = self
-            .make_room(now)
+            .check_limit(order.inside.vrf())
+            .and_then(|()| self.make_room(now))
             .and_then(|()| self.store_session(now, order));
         if stored.is_ok() {
             self.sessions_by_vrf[order.inside.vrf().index()] += 1;

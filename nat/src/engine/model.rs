@@ -267,6 +267,7 @@ pub(super) fn policy_input(variant: u8) -> PolicyInput {
             rule("10.0.0.0/29", pool_target, Filtering::default()),
         ],
         floating_ips: Vec::new(),
+        max_sessions: None,
         port_forwards: vec![PortForward {
             protocol: IpProtocol::TCP,
             outside: "203.0.113.1:2000".parse().unwrap(),
@@ -277,6 +278,7 @@ pub(super) fn policy_input(variant: u8) -> PolicyInput {
         id: VrfId::new(2),
         snat: vec![rule("10.0.0.0/8", SnatTarget::Uplink, Filtering::default())],
         floating_ips: Vec::new(),
+        max_sessions: None,
         port_forwards: vec![PortForward {
             protocol: IpProtocol::UDP,
             outside: "203.0.113.99:53".parse().unwrap(),

@@ -30,6 +30,7 @@ fn policy(owners: &Arc<OutsideOwners>) -> Arc<Policy> {
             }],
             floating_ips: Vec::new(),
             port_forwards: Vec::new(),
+            max_sessions: None,
         }],
         ..PolicyInput::default()
     };

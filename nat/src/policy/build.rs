@@ -344,6 +344,7 @@ fn tenants(input: &PolicyInput) -> Vec<Option<Tenant>> {
             snat: vrf.snat.clone(),
             has_floating: !vrf.floating_ips.is_empty(),
             has_forwards: !vrf.port_forwards.is_empty(),
+            max_sessions: vrf.max_sessions.unwrap_or(u32::MAX),
         });
     }
     tenants

@@ -76,6 +76,8 @@ pub struct VrfInput {
     pub floating_ips: Vec<FloatingIp>,
     /// Port forwards.
     pub port_forwards: Vec<PortForward>,
+    /// Most sessions it may have on each worker, if there is a limit (RFC 6888 REQ-4).
+    pub max_sessions: Option<u32>,
 }
 
 /// A source translation.

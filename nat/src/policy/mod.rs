@@ -148,6 +148,8 @@ pub(crate) struct Tenant {
     /// Whether it has any floating IP, and any port forward: most have none.
     has_floating: bool,
     has_forwards: bool,
+    /// Most sessions on a worker.
+    max_sessions: u32,
 }
 
 impl Tenant {
@@ -336,6 +338,13 @@ impl Policy {
     #[inline]
     pub(crate) fn tenant(&self, vrf: VrfId) -> Option<&Tenant> {
         self.vrfs.get(vrf.index())?.as_ref()
+    }
+
+    /// Most sessions a VRF may have on a worker.
+    #[inline]
+    pub(crate) fn max_sessions(&self, vrf: VrfId) -> u32 {
+        self.tenant(vrf)
+            .map_or(u32::MAX, |tenant| tenant.max_sessions)
     }
 
     pub(crate) const fn owners(&self) -> &Arc<OutsideOwners> {

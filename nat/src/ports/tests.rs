@@ -25,6 +25,7 @@ fn policy(last_port: u16) -> Policy {
             id: VrfId::new(1),
             snat: Vec::new(),
             floating_ips: Vec::new(),
+            max_sessions: None,
             port_forwards: vec![PortForward {
                 protocol: IpProtocol::TCP,
                 outside: "203.0.113.1:1100".parse().unwrap(),

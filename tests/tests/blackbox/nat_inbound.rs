@@ -118,6 +118,75 @@ fn u10_a_host_not_contacted_does_not_get_in_and_another_port_of_one_contacted_do
     })
 }
 
+/// Whether a stranger and another port of a server that was contacted get in, by the filter.
+fn filters(filtering: &str, stranger: bool, other_port: bool) -> Result<()> {
+    let config = Config::default().replace(
+        "pool = \"public\"",
+        &format!("pool = \"public\"\nfiltering = \"{filtering}\""),
+    );
+    play_config(&config, |site| {
+        let topology = &site.topology;
+        let _echo = Server::echo(&topology.server, &[7001])?;
+        let client = Server::hold(&topology.blue_web1, 4000, &format!("{SERVER}:7001"))?;
+        let outside = client.seen_as()?;
+        let isp_a = topology.isp_a.host();
+        for (sender, word, enters) in [
+            (isp_a, "stranger", stranger),
+            (&topology.server, "friend", other_port),
+        ] {
+            let before = site.sekishod.drops("nat-filtered")?;
+            sender.send_datagram(9, &outside, word)?;
+            if enters {
+                wait_until(SOON, "a datagram arrives", || {
+                    ensure!(client.log().contains(word), "{}", client.log());
+                    Ok(())
+                })?;
+            } else {
+                site.wait_dropped("nat-filtered", before)?;
+                ensure!(!client.log().contains(word), "{}", client.log());
+            }
+        }
+        Ok(())
+    })
+}
+
+#[test]
+fn u10_with_endpoint_independent_filtering_everybody_gets_in() -> Result<()> {
+    filters("endpoint-independent", true, true)
+}
+
+#[test]
+fn u10_with_address_and_port_dependent_filtering_not_even_another_port_gets_in() -> Result<()> {
+    filters("address-and-port-dependent", false, false)
+}
+
+#[test]
+fn c04_a_tenant_beyond_its_sessions_is_told_and_others_go_on() -> Result<()> {
+    let mut config = Config::default();
+    config.tenants[0] =
+        config.tenants[0].replacen("[[tenant]]\n", "[[tenant]]\nmax-sessions = 8\n", 1);
+    play_config(&config, |site| {
+        let topology = &site.topology;
+        let _echo = Server::echo(&topology.server, &[7001])?;
+        let target = format!("{SERVER}:7001");
+        let capture = sekisho_tests::lab::Capture::start(&topology.blue_web1, "eth0", "icmp")?;
+        let before = site.sekishod.drops("nat-tenant-limit")?;
+        // A worker has room for four sessions of the tenant.
+        for port in 5000..5012 {
+            topology.blue_web1.send_datagram(port, &target, "x")?;
+        }
+        wait_until(SOON, "what exceeds the limit is dropped", || {
+            let dropped = site.sekishod.drops("nat-tenant-limit")? - before;
+            ensure!(dropped == 8, "{dropped} dropped");
+            Ok(())
+        })?;
+        ensure!(capture.count("icmp.type == 3 && icmp.code == 13")? > 0);
+        let other = Server::hold(&topology.green_db1, 4000, &target)?;
+        other.seen_as()?;
+        Ok(())
+    })
+}
+
 #[test]
 fn i05_what_nobody_asked_for_is_dropped_without_an_answer() -> Result<()> {
     play(|site| {

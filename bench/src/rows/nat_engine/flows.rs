@@ -90,6 +90,7 @@ pub(super) fn engine(sessions: usize, timeout: Duration, filtering: Filtering) -
         id: VrfId::new(number as u16 + 1),
         snat: vec![rule],
         floating_ips: Vec::new(),
+        max_sessions: None,
         port_forwards: if number == 0 {
             vec![FORWARD]
         } else {

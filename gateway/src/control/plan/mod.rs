@@ -332,7 +332,11 @@ impl Planner {
         let rule = |rule: &model::SnatRule| SnatRule {
             source: rule.source,
             target: target(&rule.to),
-            filtering: Filtering::default(),
+            filtering: match rule.filtering {
+                model::Filtering::EndpointIndependent => Filtering::EndpointIndependent,
+                model::Filtering::AddressDependent => Filtering::AddressDependent,
+                model::Filtering::AddressAndPortDependent => Filtering::AddressAndPortDependent,
+            },
         };
         let floating = |floating: &model::FloatingIp| FloatingIp {
             outside: floating.outside,
@@ -343,11 +347,14 @@ impl Planner {
             outside: SocketAddrV4::new(forward.outside.0, forward.outside.1),
             inside: SocketAddrV4::new(forward.inside.0, forward.inside.1),
         };
+        // Each worker has an equal part, and nobody's is none.
+        let share = |sessions: u32| sessions.div_ceil(self.workers.max(1).into());
         VrfInput {
             id: self.vrf_id(&tenant.name),
             snat: tenant.snat.iter().map(rule).collect(),
             floating_ips: tenant.floating_ips.iter().map(floating).collect(),
             port_forwards: tenant.port_forwards.iter().map(forward).collect(),
+            max_sessions: tenant.max_sessions.map(share),
         }
     }
 

@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use sekisho_mgmt::api::v1;
-use sekisho_mgmt::config::model::{NatPool, SnatTarget, Tenant};
+use sekisho_mgmt::config::model::{Filtering, NatPool, SnatTarget, Tenant};
 use sekisho_mgmt::server::{BackendError, Rows};
 use sekisho_nat::{PoolUsage, SessionView, TcpState};
 use tokio::sync::mpsc;
@@ -101,9 +101,22 @@ pub(super) fn tenant_rules(tenant: &Tenant) -> Vec<v1::NatRule> {
             SnatTarget::Uplink => "uplink".to_owned(),
             SnatTarget::None => "none".to_owned(),
         };
-        rule("snat", snat.source.to_string(), becomes)
+        let lets_in = match snat.filtering {
+            Filtering::EndpointIndependent => ", lets everybody in",
+            Filtering::AddressDependent => "",
+            Filtering::AddressAndPortDependent => ", lets only known ports in",
+        };
+        rule("snat", snat.source.to_string(), becomes + lets_in)
     });
-    forwards.chain(floating).chain(snat).collect()
+    let limit = tenant.max_sessions.map(|most| {
+        rule(
+            "max-sessions",
+            "all of the tenant".to_owned(),
+            most.to_string(),
+        )
+    });
+    let rules = forwards.chain(floating).chain(snat);
+    rules.chain(limit).collect()
 }
 
 /// A pool and what is used of it.

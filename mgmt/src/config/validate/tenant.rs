@@ -5,8 +5,8 @@ use std::net::{IpAddr, Ipv4Addr};
 use sekisho_types::{Ipv4Prefix, MacAddr, Prefix, Vni};
 
 use crate::config::model::{
-    FloatingIp, InterfaceAddress, PortForward, Segment, SnatRule, SnatTarget, StaticEndpoint,
-    StaticRoute, Tenant,
+    Filtering, FloatingIp, InterfaceAddress, PortForward, Segment, SnatRule, SnatTarget,
+    StaticEndpoint, StaticRoute, Tenant,
 };
 use crate::config::problem::{Located, Problems};
 use crate::config::raw::{self, Maybe, Raw};
@@ -51,6 +51,7 @@ pub(super) fn tenants(raw: &Raw, names: &Names, p: &mut Problems<'_>) -> Option<
             snat: snat?,
             floating_ips: floating_ips?,
             port_forwards: port_forwards?,
+            max_sessions: tenant.max_sessions.as_ref().map(|most| most.value),
         })
     }))
 }
@@ -397,6 +398,7 @@ fn snat(tenant: &raw::Tenant, names: &Names, p: &mut Problems<'_>) -> Option<Vec
         Some(SnatRule {
             source: rule.source.as_ref()?.value,
             to: to?,
+            filtering: or(&rule.filtering, Filtering::default()),
         })
     }))
 }

@@ -314,3 +314,87 @@ fn u13_a_filter_changes_with_the_policy_at_once_and_with_nothing_else() {
     );
     assert_eq!(bench.back(UDP, Z, outside), Ok(tuple(A)));
 }
+
+/// Tenants that may have so many sessions each.
+fn limited(sessions: u32) -> PolicyInput {
+    let mut policy = input();
+    for vrf in &mut policy.vrfs {
+        vrf.max_sessions = Some(sessions);
+    }
+    policy
+}
+
+/// Opens flows of a tenant, one by one or together, and counts those that are refused.
+fn open(bench: &mut Bench, vrf: VrfId, ports: std::ops::Range<u16>, together: bool) -> usize {
+    let key = |port: u16| FlowKey {
+        src: SocketAddrV4::new(Ipv4Addr::new(172, 16, 10, 11), port),
+        dst: tuple(Y),
+        protocol: UDP,
+    };
+    let mut refused = 0;
+    let mut note = |outcome: Result<Outbound, Refusal>| match outcome {
+        Ok(Outbound::Translated { .. }) => {}
+        Err(Refusal::TenantLimit) => refused += 1,
+        other => panic!("{other:?}"),
+    };
+    if together {
+        let departure = |port| Departure {
+            probe: bench.engine.probe_outbound(vrf, &key(port)),
+            tcp: NONE,
+            egress: UPLINK,
+        };
+        let departures: Vec<Departure> = ports.map(departure).collect();
+        let now = bench.now;
+        bench
+            .engine
+            .outbound_batch(now, &departures, |_, outcome| note(outcome));
+    } else {
+        for port in ports {
+            let key = key(port);
+            note(bench.send(vrf, UDP, key.src, key.dst, NONE));
+        }
+    }
+    refused
+}
+
+#[test]
+fn c04_a_tenant_has_no_more_sessions_than_its_limit_and_others_go_on() {
+    for together in [false, true] {
+        let mut bench = Bench::new(&limited(100));
+        assert_eq!(open(&mut bench, VRF, 1000..1150, together), 50);
+        assert_eq!(bench.engine.sessions_of_vrf(VRF), 100);
+        // Nothing is left of what was refused; what is there goes on.
+        assert_eq!(bench.engine.stats().mappings, 100);
+        assert_eq!(open(&mut bench, VRF, 1000..1100, together), 0);
+        assert_eq!(open(&mut bench, OTHER_VRF, 1000..1100, together), 0);
+        let refused = bench.engine.stats().refusals[Refusal::TenantLimit.index()];
+        assert_eq!(refused, 50);
+        // Room again once they expired.
+        bench.wait(301);
+        let now = bench.now;
+        while bench.engine.age(now, 4096) > 0 {}
+        assert_eq!(open(&mut bench, VRF, 2000..2150, together), 50);
+    }
+}
+
+#[test]
+fn c04_a_lower_limit_ends_no_session_and_a_higher_one_counts_at_once() {
+    let mut bench = Bench::new(&input());
+    assert_eq!(open(&mut bench, VRF, 1000..1100, false), 0);
+    bench.apply(&limited(10), 2);
+    assert_eq!(open(&mut bench, VRF, 1000..1100, false), 0);
+    assert_eq!(open(&mut bench, VRF, 2000..2001, false), 1);
+    bench.apply(&limited(101), 3);
+    assert_eq!(open(&mut bench, VRF, 2000..2002, false), 1);
+}
+
+#[test]
+fn c04_connections_to_a_port_forward_count() {
+    let mut policy = with_forward(OUTSIDE);
+    policy.vrfs[0].max_sessions = Some(2);
+    let mut bench = Bench::new(&policy);
+    assert!(connect_forward(&mut bench, Y).is_ok());
+    assert!(connect_forward(&mut bench, Z).is_ok());
+    let third = connect_forward(&mut bench, Y_OTHER);
+    assert_eq!(third.unwrap_err(), Refusal::TenantLimit);
+}
