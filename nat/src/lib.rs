@@ -34,6 +34,7 @@ mod key;
 mod owners;
 mod policy;
 mod ports;
+mod rate;
 mod refusal;
 mod seed;
 mod session;

@@ -16,6 +16,8 @@ pub enum Refusal {
     SessionsFull,
     /// The tenant has as many sessions as it may have.
     TenantLimit,
+    /// The tenant opens more sessions in a second than it may.
+    TenantRate,
     /// No port left in the pool or on the uplink's address.
     PortsExhausted,
     /// SNAT to the uplink, but the uplink the packet leaves by has no IPv4 address.
@@ -26,13 +28,14 @@ pub enum Refusal {
 
 impl Refusal {
     /// All of them, in order of [`Self::index`].
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::NoMapping,
         Self::Filtered,
         Self::Protocol,
         Self::NotSyn,
         Self::SessionsFull,
         Self::TenantLimit,
+        Self::TenantRate,
         Self::PortsExhausted,
         Self::NoUplinkAddress,
         Self::Conflict,
@@ -55,6 +58,7 @@ impl Refusal {
             Self::NotSyn => "nat-not-syn",
             Self::SessionsFull => "nat-sessions-full",
             Self::TenantLimit => "nat-tenant-limit",
+            Self::TenantRate => "nat-tenant-rate",
             Self::PortsExhausted => "nat-ports-exhausted",
             Self::NoUplinkAddress => "nat-no-uplink-address",
             Self::Conflict => "nat-conflict",
@@ -66,7 +70,7 @@ impl Refusal {
     pub const fn is_exhaustion(self) -> bool {
         matches!(
             self,
-            Self::SessionsFull | Self::TenantLimit | Self::PortsExhausted
+            Self::SessionsFull | Self::TenantLimit | Self::TenantRate | Self::PortsExhausted
         )
     }
 }

@@ -32,6 +32,7 @@ impl From<Refusal> for DropReason {
             Refusal::NotSyn => Self::NatNotSyn,
             Refusal::SessionsFull => Self::NatSessionsFull,
             Refusal::TenantLimit => Self::NatTenantLimit,
+            Refusal::TenantRate => Self::NatTenantRate,
             Refusal::PortsExhausted => Self::NatPortsExhausted,
             Refusal::NoUplinkAddress => Self::NatNoUplinkAddress,
             Refusal::Conflict => Self::NatConflict,

@@ -306,6 +306,8 @@ pub struct Tenant {
     pub port_forwards: Vec<PortForward>,
     /// Most NAT sessions it may have, if there is a limit.
     pub max_sessions: Option<u32>,
+    /// Most NAT sessions it may open in a second, if there is a limit.
+    pub max_new_sessions: Option<u32>,
 }
 
 /// `[[tenant.segment]]`

@@ -337,6 +337,7 @@ pub(super) struct Tenant {
     pub(super) floating_ips: Vec<FloatingIp>,
     pub(super) port_forwards: Vec<PortForward>,
     pub(super) max_sessions: Maybe<u32>,
+    pub(super) max_new_sessions: Maybe<u32>,
 }
 
 impl Tenant {
@@ -363,6 +364,7 @@ impl Tenant {
                 .map(|f| PortForward::read(f, p))
                 .collect(),
             max_sessions: f.integer("max-sessions", 1, 1 << 30, p),
+            max_new_sessions: f.integer("max-new-sessions", 1, 1 << 30, p),
         };
         f.finish(p);
         tenant

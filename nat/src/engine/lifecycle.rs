@@ -64,14 +64,16 @@ impl Engine {
         }
     }
 
-    /// Whether a tenant may have another session. Those that expired count until a sweep, which passes
-    /// eight times in a time-out, finds them.
+    /// Whether a tenant may have another session now. Those that expired count until a sweep, which
+    /// passes eight times in a time-out, finds them.
     #[inline(always)]
-    pub(super) fn check_limit(&self, vrf: VrfId) -> Result<(), Refusal> {
-        if self.sessions_by_vrf[vrf.index()] < self.policy.max_sessions(vrf) {
-            Ok(())
-        } else {
-            Err(Refusal::TenantLimit)
+    pub(super) fn check_limits(&mut self, now: Time, vrf: VrfId) -> Result<(), Refusal> {
+        if self.sessions_by_vrf[vrf.index()] >= self.policy.max_sessions(vrf) {
+            return Err(Refusal::TenantLimit);
+        }
+        match self.policy.max_new_sessions(vrf) {
+            Some(rate) if !self.rates[vrf.index()].has_token(now, rate) => Err(Refusal::TenantRate),
+            _ => Ok(()),
         }
     }
 
@@ -80,11 +82,15 @@ impl Engine {
     #[inline(always)]
     pub(super) fn create_session(&mut self, now: Time, order: &Order) -> Result<u32, Refusal> {
         let stored = self
-            .check_limit(order.inside.vrf())
+            .check_limits(now, order.inside.vrf())
             .and_then(|()| self.make_room(now))
             .and_then(|()| self.store_session(now, order));
         if stored.is_ok() {
-            self.sessions_by_vrf[order.inside.vrf().index()] += 1;
+            let vrf = order.inside.vrf();
+            if self.policy.max_new_sessions(vrf).is_some() {
+                self.rates[vrf.index()].take();
+            }
+            self.sessions_by_vrf[vrf.index()] += 1;
             self.stats.session_created(order.peer.transport());
         } else if order.mapping != 0 {
             self.unuse_mapping(order.mapping, 0);

@@ -40,6 +40,7 @@ pub use show::{Cursor, SessionFilter, SessionView, Stats};
 use crate::key::TcpSegment;
 use crate::policy::Policy;
 use crate::ports::Ports;
+use crate::rate::Bucket;
 use crate::refusal::Refusal;
 use crate::seed::{HashKey, Seed};
 use crate::session::{Mapping, Session, SessionId};
@@ -121,6 +122,8 @@ pub struct Engine {
     has_open_rules: bool,
     ports: Ports,
     sessions_by_vrf: HugeSlice<u32>,
+    /// What is left of each VRF's new sessions.
+    rates: HugeSlice<Bucket>,
     sweep: age::Sweep,
     stats: Stats,
 }
@@ -144,6 +147,7 @@ impl Engine {
             has_open_rules: policy.has_open_rules(),
             ports: Ports::new(config.worker, owners, capacity, random)?,
             sessions_by_vrf: HugeSlice::new(usize::from(u16::MAX) + 1)?,
+            rates: HugeSlice::new(usize::from(u16::MAX) + 1)?,
             sweep: age::Sweep::new(policy.generation()),
             stats: Stats::default(),
             rules: hit::Rules::of(&policy),

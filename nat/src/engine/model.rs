@@ -268,6 +268,7 @@ pub(super) fn policy_input(variant: u8) -> PolicyInput {
         ],
         floating_ips: Vec::new(),
         max_sessions: None,
+        max_new_sessions: None,
         port_forwards: vec![PortForward {
             protocol: IpProtocol::TCP,
             outside: "203.0.113.1:2000".parse().unwrap(),
@@ -279,6 +280,7 @@ pub(super) fn policy_input(variant: u8) -> PolicyInput {
         snat: vec![rule("10.0.0.0/8", SnatTarget::Uplink, Filtering::default())],
         floating_ips: Vec::new(),
         max_sessions: None,
+        max_new_sessions: None,
         port_forwards: vec![PortForward {
             protocol: IpProtocol::UDP,
             outside: "203.0.113.99:53".parse().unwrap(),

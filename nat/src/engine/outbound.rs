@@ -96,7 +96,7 @@ impl Engine {
         if transport == Transport::Tcp && !tcp.opens() {
             return Err(Refusal::NotSyn);
         }
-        self.check_limit(inside.vrf())?;
+        self.check_limits(now, inside.vrf())?;
         self.make_room(now)?;
         let (outside, mapping, uplink) = match stateful {
             Stateful::Forward(outside) => (Word::outside(outside), 0, 0),

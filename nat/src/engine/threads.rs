@@ -31,6 +31,7 @@ fn policy(owners: &Arc<OutsideOwners>) -> Arc<Policy> {
             floating_ips: Vec::new(),
             port_forwards: Vec::new(),
             max_sessions: None,
+            max_new_sessions: None,
         }],
         ..PolicyInput::default()
     };

@@ -78,6 +78,9 @@ pub struct VrfInput {
     pub port_forwards: Vec<PortForward>,
     /// Most sessions it may have on each worker, if there is a limit (RFC 6888 REQ-4).
     pub max_sessions: Option<u32>,
+    /// Most sessions it may open in a second on each worker, if there is a limit (RFC 6888 REQ-5); at
+    /// least 1.
+    pub max_new_sessions: Option<u32>,
 }
 
 /// A source translation.

@@ -150,6 +150,8 @@ pub(crate) struct Tenant {
     has_forwards: bool,
     /// Most sessions on a worker.
     max_sessions: u32,
+    /// Most new ones in a second on a worker.
+    max_new_sessions: Option<u32>,
 }
 
 impl Tenant {
@@ -345,6 +347,12 @@ impl Policy {
     pub(crate) fn max_sessions(&self, vrf: VrfId) -> u32 {
         self.tenant(vrf)
             .map_or(u32::MAX, |tenant| tenant.max_sessions)
+    }
+
+    /// Most sessions a VRF may open in a second on a worker, if there is a limit.
+    #[inline]
+    pub(crate) fn max_new_sessions(&self, vrf: VrfId) -> Option<u32> {
+        self.tenant(vrf)?.max_new_sessions
     }
 
     pub(crate) const fn owners(&self) -> &Arc<OutsideOwners> {

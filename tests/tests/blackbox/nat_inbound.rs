@@ -188,6 +188,31 @@ fn c04_a_tenant_beyond_its_sessions_is_told_and_others_go_on() -> Result<()> {
 }
 
 #[test]
+fn c05_a_tenant_that_opens_sessions_too_fast_is_slowed_down_and_others_are_not() -> Result<()> {
+    let mut config = Config::default();
+    config.tenants[0] =
+        config.tenants[0].replacen("[[tenant]]\n", "[[tenant]]\nmax-new-sessions = 2\n", 1);
+    play_config(&config, |site| {
+        let topology = &site.topology;
+        let _echo = Server::echo(&topology.server, &[7001])?;
+        let target = format!("{SERVER}:7001");
+        let before = site.sekishod.drops("nat-tenant-rate")?;
+        // A worker lets the tenant open one in a second.
+        let mut port = 5000;
+        wait_until(SOON, "the tenant is too fast", || {
+            port += 1;
+            topology.blue_web1.send_datagram(port, &target, "x")?;
+            let dropped = site.sekishod.drops("nat-tenant-rate")? - before;
+            ensure!(dropped >= 3, "{dropped} dropped");
+            Ok(())
+        })?;
+        let other = Server::hold(&topology.green_db1, 4000, &target)?;
+        other.seen_as()?;
+        Ok(())
+    })
+}
+
+#[test]
 fn i05_what_nobody_asked_for_is_dropped_without_an_answer() -> Result<()> {
     play(|site| {
         let isp_a = site.topology.isp_a.host();

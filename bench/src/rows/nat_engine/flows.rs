@@ -91,6 +91,7 @@ pub(super) fn engine(sessions: usize, timeout: Duration, filtering: Filtering) -
         snat: vec![rule],
         floating_ips: Vec::new(),
         max_sessions: None,
+        max_new_sessions: None,
         port_forwards: if number == 0 {
             vec![FORWARD]
         } else {

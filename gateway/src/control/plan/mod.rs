@@ -355,6 +355,7 @@ impl Planner {
             floating_ips: tenant.floating_ips.iter().map(floating).collect(),
             port_forwards: tenant.port_forwards.iter().map(forward).collect(),
             max_sessions: tenant.max_sessions.map(share),
+            max_new_sessions: tenant.max_new_sessions.map(share),
         }
     }
 

@@ -115,8 +115,15 @@ pub(super) fn tenant_rules(tenant: &Tenant) -> Vec<v1::NatRule> {
             most.to_string(),
         )
     });
+    let rate = tenant.max_new_sessions.map(|most| {
+        rule(
+            "max-new-sessions",
+            "all of the tenant".to_owned(),
+            most.to_string(),
+        )
+    });
     let rules = forwards.chain(floating).chain(snat);
-    rules.chain(limit).collect()
+    rules.chain(limit).chain(rate).collect()
 }
 
 /// A pool and what is used of it.

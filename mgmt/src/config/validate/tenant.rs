@@ -52,6 +52,7 @@ pub(super) fn tenants(raw: &Raw, names: &Names, p: &mut Problems<'_>) -> Option<
             floating_ips: floating_ips?,
             port_forwards: port_forwards?,
             max_sessions: tenant.max_sessions.as_ref().map(|most| most.value),
+            max_new_sessions: tenant.max_new_sessions.as_ref().map(|most| most.value),
         })
     }))
 }

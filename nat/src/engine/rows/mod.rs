@@ -64,6 +64,7 @@ fn vrf(id: VrfId, target: SnatTarget) -> VrfInput {
         floating_ips: Vec::new(),
         port_forwards: Vec::new(),
         max_sessions: None,
+        max_new_sessions: None,
     }
 }
 

@@ -334,7 +334,7 @@ fn open(bench: &mut Bench, vrf: VrfId, ports: std::ops::Range<u16>, together: bo
     let mut refused = 0;
     let mut note = |outcome: Result<Outbound, Refusal>| match outcome {
         Ok(Outbound::Translated { .. }) => {}
-        Err(Refusal::TenantLimit) => refused += 1,
+        Err(Refusal::TenantLimit | Refusal::TenantRate) => refused += 1,
         other => panic!("{other:?}"),
     };
     if together {
@@ -397,4 +397,32 @@ fn c04_connections_to_a_port_forward_count() {
     assert!(connect_forward(&mut bench, Z).is_ok());
     let third = connect_forward(&mut bench, Y_OTHER);
     assert_eq!(third.unwrap_err(), Refusal::TenantLimit);
+}
+
+#[test]
+fn c05_a_tenant_opens_no_more_sessions_in_a_second_than_its_rate() {
+    for together in [false, true] {
+        let mut policy = input();
+        policy.vrfs[0].max_new_sessions = Some(20);
+        let mut bench = Bench::new(&policy);
+        assert_eq!(open(&mut bench, VRF, 1000..1050, together), 30);
+        assert_eq!(bench.engine.stats().mappings, 20);
+        // What is there goes on, and other tenants have no such limit.
+        assert_eq!(open(&mut bench, VRF, 1000..1020, together), 0);
+        assert_eq!(open(&mut bench, OTHER_VRF, 1000..1050, together), 0);
+        bench.wait(1);
+        assert_eq!(open(&mut bench, VRF, 2000..2050, together), 30);
+        let refused = bench.engine.stats().refusals[Refusal::TenantRate.index()];
+        assert_eq!(refused, 60);
+    }
+}
+
+#[test]
+fn c02_all_protocols_of_a_host_use_one_pool_address() {
+    let mut bench = Bench::new(&input());
+    for host in 1..=40 {
+        let inside = format!("172.16.10.{host}:1000");
+        let addresses = [TCP, UDP, ICMP].map(|protocol| *bench.out(protocol, &inside, Y).ip());
+        assert_eq!(addresses, [addresses[0]; 3], "{inside}");
+    }
 }
