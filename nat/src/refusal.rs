@@ -18,6 +18,8 @@ pub enum Refusal {
     TenantLimit,
     /// The tenant opens more sessions in a second than it may.
     TenantRate,
+    /// The host has as many ports as one of its tenant may have.
+    HostLimit,
     /// No port left in the pool or on the uplink's address.
     PortsExhausted,
     /// SNAT to the uplink, but the uplink the packet leaves by has no IPv4 address.
@@ -28,7 +30,7 @@ pub enum Refusal {
 
 impl Refusal {
     /// All of them, in order of [`Self::index`].
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::NoMapping,
         Self::Filtered,
         Self::Protocol,
@@ -36,6 +38,7 @@ impl Refusal {
         Self::SessionsFull,
         Self::TenantLimit,
         Self::TenantRate,
+        Self::HostLimit,
         Self::PortsExhausted,
         Self::NoUplinkAddress,
         Self::Conflict,
@@ -59,6 +62,7 @@ impl Refusal {
             Self::SessionsFull => "nat-sessions-full",
             Self::TenantLimit => "nat-tenant-limit",
             Self::TenantRate => "nat-tenant-rate",
+            Self::HostLimit => "nat-host-limit",
             Self::PortsExhausted => "nat-ports-exhausted",
             Self::NoUplinkAddress => "nat-no-uplink-address",
             Self::Conflict => "nat-conflict",
@@ -70,7 +74,11 @@ impl Refusal {
     pub const fn is_exhaustion(self) -> bool {
         matches!(
             self,
-            Self::SessionsFull | Self::TenantLimit | Self::TenantRate | Self::PortsExhausted
+            Self::SessionsFull
+                | Self::TenantLimit
+                | Self::TenantRate
+                | Self::HostLimit
+                | Self::PortsExhausted
         )
     }
 }

@@ -33,6 +33,7 @@ impl From<Refusal> for DropReason {
             Refusal::SessionsFull => Self::NatSessionsFull,
             Refusal::TenantLimit => Self::NatTenantLimit,
             Refusal::TenantRate => Self::NatTenantRate,
+            Refusal::HostLimit => Self::NatHostLimit,
             Refusal::PortsExhausted => Self::NatPortsExhausted,
             Refusal::NoUplinkAddress => Self::NatNoUplinkAddress,
             Refusal::Conflict => Self::NatConflict,

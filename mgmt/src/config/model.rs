@@ -308,6 +308,8 @@ pub struct Tenant {
     pub max_sessions: Option<u32>,
     /// Most NAT sessions it may open in a second, if there is a limit.
     pub max_new_sessions: Option<u32>,
+    /// Most outside ports one of its hosts may have, if there is a limit.
+    pub max_ports_per_host: Option<u32>,
 }
 
 /// `[[tenant.segment]]`

@@ -338,6 +338,7 @@ pub(super) struct Tenant {
     pub(super) port_forwards: Vec<PortForward>,
     pub(super) max_sessions: Maybe<u32>,
     pub(super) max_new_sessions: Maybe<u32>,
+    pub(super) max_ports_per_host: Maybe<u32>,
 }
 
 impl Tenant {
@@ -365,6 +366,7 @@ impl Tenant {
                 .collect(),
             max_sessions: f.integer("max-sessions", 1, 1 << 30, p),
             max_new_sessions: f.integer("max-new-sessions", 1, 1 << 30, p),
+            max_ports_per_host: f.integer("max-ports-per-host", 1, 1 << 30, p),
         };
         f.finish(p);
         tenant

@@ -72,6 +72,7 @@ fn a_good_document_has_no_problems_and_becomes_the_model() {
     assert_eq!(config.tenants[0].routes[0].target, RouteTarget::Provider);
     assert_eq!(config.tenants[0].max_sessions, Some(5000));
     assert_eq!(config.tenants[0].max_new_sessions, Some(200));
+    assert_eq!(config.tenants[0].max_ports_per_host, Some(1000));
     assert_eq!(config.tenants[1].max_sessions, None);
     assert_eq!(config.tenants[1].max_new_sessions, None);
     let [first, second] = &config.tenants[0].snat[..] else {

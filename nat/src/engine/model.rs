@@ -269,6 +269,7 @@ pub(super) fn policy_input(variant: u8) -> PolicyInput {
         floating_ips: Vec::new(),
         max_sessions: None,
         max_new_sessions: None,
+        max_host_ports: None,
         port_forwards: vec![PortForward {
             protocol: IpProtocol::TCP,
             outside: "203.0.113.1:2000".parse().unwrap(),
@@ -281,6 +282,7 @@ pub(super) fn policy_input(variant: u8) -> PolicyInput {
         floating_ips: Vec::new(),
         max_sessions: None,
         max_new_sessions: None,
+        max_host_ports: None,
         port_forwards: vec![PortForward {
             protocol: IpProtocol::UDP,
             outside: "203.0.113.99:53".parse().unwrap(),

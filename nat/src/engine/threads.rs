@@ -32,6 +32,7 @@ fn policy(owners: &Arc<OutsideOwners>) -> Arc<Policy> {
             port_forwards: Vec::new(),
             max_sessions: None,
             max_new_sessions: None,
+            max_host_ports: None,
         }],
         ..PolicyInput::default()
     };

@@ -345,6 +345,7 @@ fn tenants(input: &PolicyInput) -> Vec<Option<Tenant>> {
             has_floating: !vrf.floating_ips.is_empty(),
             has_forwards: !vrf.port_forwards.is_empty(),
             max_sessions: vrf.max_sessions.unwrap_or(u32::MAX),
+            max_host_ports: vrf.max_host_ports.unwrap_or(u32::MAX),
             max_new_sessions: vrf.max_new_sessions.map(|most| most.max(1)),
         });
     }

@@ -81,6 +81,9 @@ pub struct VrfInput {
     /// Most sessions it may open in a second on each worker, if there is a limit (RFC 6888 REQ-5); at
     /// least 1.
     pub max_new_sessions: Option<u32>,
+    /// Most ports one of its hosts may have at a time, all protocols together, if there is a limit
+    /// (RFC 6888 REQ-4).
+    pub max_host_ports: Option<u32>,
 }
 
 /// A source translation.

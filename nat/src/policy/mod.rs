@@ -152,6 +152,8 @@ pub(crate) struct Tenant {
     max_sessions: u32,
     /// Most new ones in a second on a worker.
     max_new_sessions: Option<u32>,
+    /// Most ports of a host.
+    max_host_ports: u32,
 }
 
 impl Tenant {
@@ -353,6 +355,13 @@ impl Policy {
     #[inline]
     pub(crate) fn max_new_sessions(&self, vrf: VrfId) -> Option<u32> {
         self.tenant(vrf)?.max_new_sessions
+    }
+
+    /// Most ports a host of a VRF may have.
+    #[inline]
+    pub(crate) fn max_host_ports(&self, vrf: VrfId) -> u32 {
+        self.tenant(vrf)
+            .map_or(u32::MAX, |tenant| tenant.max_host_ports)
     }
 
     pub(crate) const fn owners(&self) -> &Arc<OutsideOwners> {

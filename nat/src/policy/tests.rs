@@ -52,6 +52,7 @@ fn input() -> PolicyInput {
             floating_ips: vec![floating("203.0.113.70", "10.0.0.7")],
             max_sessions: None,
             max_new_sessions: None,
+            max_host_ports: None,
             port_forwards: vec![
                 forward(IpProtocol::TCP, "203.0.113.20:8080", "10.0.0.8:80"),
                 forward(IpProtocol::UDP, "203.0.113.65:2000", "10.0.0.9:53"),

@@ -177,6 +177,11 @@ impl Ports {
         host: Option<u32>,
     ) -> Result<Lease, Refusal> {
         if let Some(host) = host
+            && self.hosts[host].mappings >= policy.max_host_ports(key.inside.vrf())
+        {
+            return Err(Refusal::HostLimit);
+        }
+        if let Some(host) = host
             && let Some((block, port)) = self.current_port(policy, host, key.transport)
         {
             return Ok(self.lease(host, block, port, key.target));

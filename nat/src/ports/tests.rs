@@ -27,6 +27,7 @@ fn policy(last_port: u16) -> Policy {
             floating_ips: Vec::new(),
             max_sessions: None,
             max_new_sessions: None,
+            max_host_ports: None,
             port_forwards: vec![PortForward {
                 protocol: IpProtocol::TCP,
                 outside: "203.0.113.1:1100".parse().unwrap(),

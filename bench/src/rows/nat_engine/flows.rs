@@ -92,6 +92,7 @@ pub(super) fn engine(sessions: usize, timeout: Duration, filtering: Filtering) -
         floating_ips: Vec::new(),
         max_sessions: None,
         max_new_sessions: None,
+        max_host_ports: None,
         port_forwards: if number == 0 {
             vec![FORWARD]
         } else {

@@ -356,6 +356,8 @@ impl Planner {
             port_forwards: tenant.port_forwards.iter().map(forward).collect(),
             max_sessions: tenant.max_sessions.map(share),
             max_new_sessions: tenant.max_new_sessions.map(share),
+            // A host is one worker's.
+            max_host_ports: tenant.max_ports_per_host,
         }
     }
 

@@ -51,10 +51,15 @@ pub(super) fn tenants(raw: &Raw, names: &Names, p: &mut Problems<'_>) -> Option<
             snat: snat?,
             floating_ips: floating_ips?,
             port_forwards: port_forwards?,
-            max_sessions: tenant.max_sessions.as_ref().map(|most| most.value),
-            max_new_sessions: tenant.max_new_sessions.as_ref().map(|most| most.value),
+            max_sessions: limit(&tenant.max_sessions),
+            max_new_sessions: limit(&tenant.max_new_sessions),
+            max_ports_per_host: limit(&tenant.max_ports_per_host),
         })
     }))
+}
+
+fn limit(value: &Maybe<u32>) -> Option<u32> {
+    value.as_ref().map(|most| most.value)
 }
 
 /// One VRF cannot hold the same connected prefix twice.

@@ -65,6 +65,7 @@ fn vrf(id: VrfId, target: SnatTarget) -> VrfInput {
         port_forwards: Vec::new(),
         max_sessions: None,
         max_new_sessions: None,
+        max_host_ports: None,
     }
 }
 

@@ -334,7 +334,7 @@ fn open(bench: &mut Bench, vrf: VrfId, ports: std::ops::Range<u16>, together: bo
     let mut refused = 0;
     let mut note = |outcome: Result<Outbound, Refusal>| match outcome {
         Ok(Outbound::Translated { .. }) => {}
-        Err(Refusal::TenantLimit | Refusal::TenantRate) => refused += 1,
+        Err(Refusal::TenantLimit | Refusal::TenantRate | Refusal::HostLimit) => refused += 1,
         other => panic!("{other:?}"),
     };
     if together {
@@ -424,5 +424,26 @@ fn c02_all_protocols_of_a_host_use_one_pool_address() {
         let inside = format!("172.16.10.{host}:1000");
         let addresses = [TCP, UDP, ICMP].map(|protocol| *bench.out(protocol, &inside, Y).ip());
         assert_eq!(addresses, [addresses[0]; 3], "{inside}");
+    }
+}
+
+#[test]
+fn c04_a_host_has_no_more_ports_than_its_limit_and_others_go_on() {
+    for together in [false, true] {
+        let mut policy = input();
+        policy.vrfs[0].max_host_ports = Some(100);
+        let mut bench = Bench::new(&policy);
+        assert_eq!(open(&mut bench, VRF, 1000..1150, together), 50);
+        assert_eq!(bench.engine.stats().mappings, 100);
+        // A port it has serves further flows; another host and another tenant have their own.
+        bench.out(UDP, "172.16.10.11:1000", Z);
+        bench.out(UDP, "172.16.10.77:1000", Y);
+        assert_eq!(open(&mut bench, OTHER_VRF, 1000..1150, together), 0);
+        let refused = bench.engine.stats().refusals[Refusal::HostLimit.index()];
+        assert_eq!(refused, 50);
+        bench.wait(301);
+        let now = bench.now;
+        while bench.engine.age(now, 4096) > 0 {}
+        assert_eq!(open(&mut bench, VRF, 3000..3100, together), 0);
     }
 }
