@@ -144,6 +144,16 @@ impl Manager {
             .collect()
     }
 
+    /// The numbers of the VRFs of the tenants of a configuration, in its order.
+    pub(super) async fn tenant_vrfs(&self, config: &Config) -> Vec<VrfId> {
+        let state = self.state.lock().await;
+        config
+            .tenants
+            .iter()
+            .map(|tenant| state.planner.vrf_id(&tenant.name))
+            .collect()
+    }
+
     /// Makes a checked candidate the running configuration, and then the startup configuration.
     pub(super) async fn apply(&self, candidate: Loaded) -> Result<u64, BackendError> {
         let mut state = self.state.lock().await;

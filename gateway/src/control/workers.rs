@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use sekisho_nat::{PoolId, PoolUsage, SessionFilter, SessionView};
-use sekisho_types::{InterfaceId, SegmentId};
+use sekisho_types::{InterfaceId, SegmentId, VrfId};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::snapshot::Snapshot;
@@ -28,6 +28,8 @@ pub enum Query {
     Clear(SessionFilter, oneshot::Sender<u64>),
     /// What is used of each pool.
     Pools(Vec<PoolId>, oneshot::Sender<Vec<PoolUsage>>),
+    /// How many sessions each VRF has.
+    Tenants(Vec<VrfId>, oneshot::Sender<Vec<u64>>),
 }
 
 #[derive(Debug)]
@@ -36,6 +38,7 @@ struct Running {
     worker: usize,
     cleared: u64,
     usage: Vec<PoolUsage>,
+    sessions: Vec<u64>,
     /// A page that was filled, and waits for whoever asked.
     waiting: Option<SessionPage>,
     /// Since when.
@@ -177,6 +180,7 @@ impl Workers {
                 worker: 0,
                 cleared: 0,
                 usage: Vec::new(),
+                sessions: Vec::new(),
                 waiting: None,
                 stalled: None,
             };
@@ -202,6 +206,14 @@ impl Workers {
                 for (sum, (_, usage)) in running.usage.iter_mut().zip(pools) {
                     sum.ports += usage.ports;
                     sum.blocks += usage.blocks;
+                }
+                self.next_worker();
+                true
+            }
+            Ok(Reply::Tenants(vrfs)) => {
+                running.sessions.resize(vrfs.len(), 0);
+                for (sum, (_, sessions)) in running.sessions.iter_mut().zip(vrfs) {
+                    *sum += u64::from(sessions);
                 }
                 self.next_worker();
                 true
@@ -268,6 +280,7 @@ impl Running {
                 Query::List(..) => {}
                 Query::Clear(_, done) => drop(done.send(self.cleared)),
                 Query::Pools(_, done) => drop(done.send(self.usage)),
+                Query::Tenants(_, done) => drop(done.send(self.sessions)),
             }
             return None;
         };
@@ -277,6 +290,9 @@ impl Running {
             Query::Pools(pools, _) => {
                 let unused = |pool: &PoolId| (*pool, PoolUsage::default());
                 Command::ReadPools(pools.iter().map(unused).collect())
+            }
+            Query::Tenants(vrfs, _) => {
+                Command::ReadTenants(vrfs.iter().map(|vrf| (*vrf, 0)).collect())
             }
         };
         // One question at a time: there is room.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use rtrb::{Consumer, Producer, RingBuffer};
 use sekisho_host::PuntClass;
 use sekisho_nat::{Cursor, PoolId, PoolUsage, SessionFilter, SessionView};
-use sekisho_types::{InterfaceId, MacAddr, SegmentId};
+use sekisho_types::{InterfaceId, MacAddr, SegmentId, VrfId};
 
 use crate::control::neighbor::{Location, Neighbor};
 use crate::snapshot::Snapshot;
@@ -181,6 +181,8 @@ pub enum Command {
     ClearSessions(SessionFilter),
     /// Fill in what is used of each pool.
     ReadPools(Vec<(PoolId, PoolUsage)>),
+    /// Fill in how many sessions each VRF has.
+    ReadTenants(Vec<(VrfId, u32)>),
 }
 
 /// The answer to a command.
@@ -192,6 +194,8 @@ pub enum Reply {
     Cleared(u64),
     /// This much is used of each pool.
     Pools(Vec<(PoolId, PoolUsage)>),
+    /// So many sessions each VRF has.
+    Tenants(Vec<(VrfId, u32)>),
 }
 
 /// A bounded piece of the session table. The control task allocates it, the worker fills it.

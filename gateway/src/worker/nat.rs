@@ -131,6 +131,12 @@ impl Worker {
                     }
                     let _ = self.end.replies.push(Reply::Pools(pools));
                 }
+                Command::ReadTenants(mut vrfs) => {
+                    for (vrf, sessions) in &mut vrfs {
+                        *sessions = self.nat.sessions_of_vrf(*vrf);
+                    }
+                    let _ = self.end.replies.push(Reply::Tenants(vrfs));
+                }
                 Command::ClearSessions(filter) => {
                     self.clearing = Some(Clearing {
                         filter,

@@ -4,8 +4,8 @@ use clap::Subcommand;
 
 use crate::api::v1::nat_service_client::NatServiceClient;
 use crate::api::v1::{
-    ClearSessionsRequest, ListPoolsRequest, ListRulesRequest, ListSessionsRequest, NatPool,
-    NatRule, NatSession, SessionFilter,
+    ClearSessionsRequest, ListNatTenantsRequest, ListPoolsRequest, ListRulesRequest,
+    ListSessionsRequest, NatPool, NatRule, NatSession, NatTenant, SessionFilter,
 };
 
 use super::CliError;
@@ -25,6 +25,8 @@ pub(super) enum Nat {
     Pools,
     /// Rules in the order they are tried.
     Rules,
+    /// Tenants: sessions and limits.
+    Tenants,
 }
 
 #[derive(Debug, Subcommand)]
@@ -64,6 +66,11 @@ pub(super) async fn show(command: Nat, client: &mut Client) -> Result<String, Cl
             let mut service = NatServiceClient::new(client.connect().await?);
             let reply = service.list_pools(ListPoolsRequest {}).await?;
             client.show(&reply.into_inner().pools, |list| pools(list))
+        }
+        Nat::Tenants => {
+            let mut service = NatServiceClient::new(client.connect().await?);
+            let reply = service.list_nat_tenants(ListNatTenantsRequest {}).await?;
+            client.show(&reply.into_inner().tenants, |list| tenants(list))
         }
         Nat::Rules => {
             let mut service = NatServiceClient::new(client.connect().await?);
@@ -149,6 +156,27 @@ fn pools(pools: &[NatPool]) -> String {
     table.render()
 }
 
+fn tenants(tenants: &[NatTenant]) -> String {
+    let mut table = Table::new(&[
+        "Tenant",
+        ">Sessions",
+        ">Most",
+        ">New a second",
+        ">Ports a host",
+    ]);
+    let limit = |most: Option<u32>| most.map_or("no limit".to_owned(), |most| most.to_string());
+    for tenant in tenants {
+        table.row(vec![
+            tenant.name.clone(),
+            tenant.sessions.to_string(),
+            limit(tenant.max_sessions),
+            limit(tenant.max_new_sessions),
+            limit(tenant.max_ports_per_host),
+        ]);
+    }
+    table.render()
+}
+
 fn rules(rules: &[NatRule]) -> String {
     let mut table = Table::new(&["Tenant", "Kind", "Matches", "Becomes"]);
     for rule in rules {
@@ -208,6 +236,24 @@ Pool    Addresses        Ports       Used    Total   Blocks
 public  203.0.113.64/28  1024-65535     3  1032192  2/16128
 ";
         assert_eq!(pools(&[pool]), expected);
+    }
+
+    #[test]
+    fn tenants_are_shown_with_their_limits() {
+        let tenant = |name: &str, sessions, max_sessions| NatTenant {
+            name: name.into(),
+            sessions,
+            max_sessions,
+            max_new_sessions: max_sessions,
+            max_ports_per_host: None,
+        };
+        let list = [tenant("blue", 4711, Some(5000)), tenant("green", 0, None)];
+        let expected = "\
+Tenant  Sessions      Most  New a second  Ports a host
+blue        4711      5000          5000      no limit
+green          0  no limit      no limit      no limit
+";
+        assert_eq!(tenants(&list), expected);
     }
 
     #[test]

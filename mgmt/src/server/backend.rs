@@ -131,6 +131,8 @@ pub trait Backend: Send + Sync + 'static {
         filter: v1::SessionFilter,
     ) -> impl Future<Output = Result<u64, BackendError>> + Send;
 
+    /// Tenants, their sessions and limits, in the order of the configuration.
+    fn nat_tenants(&self) -> impl Future<Output = Vec<v1::NatTenant>> + Send;
     /// NAT pools in the order of the configuration.
     fn pools(&self) -> impl Future<Output = Vec<v1::NatPool>> + Send;
 

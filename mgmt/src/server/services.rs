@@ -15,10 +15,11 @@ use crate::api::v1::{
     self, BgpRoute, BgpSummary, ClearSessionsRequest, ClearSessionsResponse, Endpoint,
     GetBgpSummaryRequest, GetStatusRequest, GetVersionRequest, ListBgpNeighborsRequest,
     ListBgpNeighborsResponse, ListBgpRoutesRequest, ListDropsRequest, ListDropsResponse,
-    ListEndpointsRequest, ListInterfacesRequest, ListInterfacesResponse, ListNeighborsRequest,
-    ListPoolsRequest, ListPoolsResponse, ListRoutesRequest, ListRulesRequest, ListRulesResponse,
-    ListSessionsRequest, ListTunnelsRequest, ListTunnelsResponse, ListWorkersRequest,
-    ListWorkersResponse, NatSession, Neighbor, Route, Version,
+    ListEndpointsRequest, ListInterfacesRequest, ListInterfacesResponse, ListNatTenantsRequest,
+    ListNatTenantsResponse, ListNeighborsRequest, ListPoolsRequest, ListPoolsResponse,
+    ListRoutesRequest, ListRulesRequest, ListRulesResponse, ListSessionsRequest,
+    ListTunnelsRequest, ListTunnelsResponse, ListWorkersRequest, ListWorkersResponse, NatSession,
+    Neighbor, Route, Version,
 };
 
 use super::apply::peer_uid;
@@ -168,6 +169,14 @@ impl<B: Backend> NatService for ReadApi<B> {
     async fn list_pools(&self, _: Request<ListPoolsRequest>) -> Reply<ListPoolsResponse> {
         let pools = self.backend.pools().await;
         Ok(Response::new(ListPoolsResponse { pools }))
+    }
+
+    async fn list_nat_tenants(
+        &self,
+        _: Request<ListNatTenantsRequest>,
+    ) -> Reply<ListNatTenantsResponse> {
+        let tenants = self.backend.nat_tenants().await;
+        Ok(Response::new(ListNatTenantsResponse { tenants }))
     }
 
     async fn list_rules(&self, _: Request<ListRulesRequest>) -> Reply<ListRulesResponse> {

@@ -150,6 +150,10 @@ impl Backend for Fake {
         Vec::new()
     }
 
+    async fn nat_tenants(&self) -> Vec<v1::NatTenant> {
+        Vec::new()
+    }
+
     async fn rules(&self) -> Vec<v1::NatRule> {
         Vec::new()
     }
@@ -425,6 +429,7 @@ async fn every_show_command_has_text_and_json() {
         "endpoints",
         "nat pools",
         "nat rules",
+        "nat tenants",
         "workers",
         "drops",
         "status",

@@ -7,7 +7,7 @@ use sekisho_tests::topology::{ISP_A, ISP_B, SERVER};
 use crate::site::{SOON, Site, play};
 
 /// Commands that show something of a gateway at work, and what it must hold.
-const SHOWS: [(&str, &[&str]); 15] = [
+const SHOWS: [(&str, &[&str]); 16] = [
     ("show version", &["sekisho"]),
     (
         "show ip route",
@@ -47,6 +47,7 @@ const SHOWS: [(&str, &[&str]); 15] = [
         "show nat sessions",
         &["blue", "172.16.10.11", "203.0.113.", SERVER],
     ),
+    ("show nat tenants", &["blue", "green", "no limit"]),
     ("show nat pools", &["public", "203.0.113.64/28"]),
     (
         "show nat rules",

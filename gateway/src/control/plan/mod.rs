@@ -191,7 +191,7 @@ impl Planner {
         InterfaceId::new(self.uplinks.find(name).unwrap_or(u16::MAX))
     }
 
-    fn vrf_id(&self, tenant: &Name) -> VrfId {
+    pub(super) fn vrf_id(&self, tenant: &Name) -> VrfId {
         VrfId::new(self.vrfs.find(tenant).unwrap_or(u16::MAX))
     }
 

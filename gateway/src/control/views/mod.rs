@@ -239,6 +239,27 @@ impl Backend for Manager {
             .collect()
     }
 
+    async fn nat_tenants(&self) -> Vec<v1::NatTenant> {
+        let running = self.current().await;
+        let vrfs = self.tenant_vrfs(&running.config).await;
+        let (done, sessions) = oneshot::channel();
+        let sessions = match self.ask(Request::Ask(Query::Tenants(vrfs, done))).await {
+            Ok(()) => sessions.await.unwrap_or_default(),
+            Err(_) => Vec::new(),
+        };
+        let sessions = sessions.into_iter().chain(std::iter::repeat(0));
+        let tenants = running.config.tenants.iter().zip(sessions);
+        tenants
+            .map(|(tenant, sessions)| v1::NatTenant {
+                name: tenant.name.to_string(),
+                sessions,
+                max_sessions: tenant.max_sessions,
+                max_new_sessions: tenant.max_new_sessions,
+                max_ports_per_host: tenant.max_ports_per_host,
+            })
+            .collect()
+    }
+
     async fn rules(&self) -> Vec<v1::NatRule> {
         let running = self.current().await;
         running

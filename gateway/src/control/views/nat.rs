@@ -108,20 +108,7 @@ pub(super) fn tenant_rules(tenant: &Tenant) -> Vec<v1::NatRule> {
         };
         rule("snat", snat.source.to_string(), becomes + lets_in)
     });
-    let limits = [
-        ("max-sessions", tenant.max_sessions),
-        ("max-new-sessions", tenant.max_new_sessions),
-        ("max-ports-per-host", tenant.max_ports_per_host),
-    ];
-    let limits = limits.into_iter().filter_map(|(kind, most)| {
-        Some(rule(
-            kind,
-            "all of the tenant".to_owned(),
-            most?.to_string(),
-        ))
-    });
-    let rules = forwards.chain(floating).chain(snat);
-    rules.chain(limits).collect()
+    forwards.chain(floating).chain(snat).collect()
 }
 
 /// A pool and what is used of it.
