@@ -242,12 +242,6 @@ impl Heads {
         }
     }
 
-    /// Type of service.
-    #[inline(always)]
-    pub const fn tos(&self, lane: usize) -> u8 {
-        (self.first[lane % LANES] >> 8) as u8
-    }
-
     /// The protocol: 6 or 17 of a regular packet.
     #[inline(always)]
     pub const fn protocol(&self, lane: usize) -> u8 {

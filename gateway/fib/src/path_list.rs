@@ -143,12 +143,6 @@ impl PathLists {
         (way != AdjacencyId::NONE).then_some(way)
     }
 
-    /// Brings what [`Self::select`] reads first close.
-    #[inline]
-    pub(crate) fn prefetch(&self, list: PathListId) {
-        prefetch_element(&self.lists, list.index());
-    }
-
     /// The way of each flow, of a batch at most: the adjacency that is its leaf, or that its path
     /// list has for it, or [`AdjacencyId::NONE`]. Brings the lines of the ways close.
     #[inline(never)]

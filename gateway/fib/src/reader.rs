@@ -170,12 +170,6 @@ impl Reader {
         }
     }
 
-    /// Brings close what [`Self::select`] of that list reads first.
-    #[inline]
-    pub fn prefetch_path_list(&self, list: PathListId) {
-        self.tables.path_lists.prefetch(list);
-    }
-
     /// Brings close what [`Self::rewrite`] and [`Self::adjacency`] read.
     #[inline(always)]
     pub fn prefetch_adjacency(&self, id: AdjacencyId) {
