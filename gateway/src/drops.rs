@@ -66,7 +66,10 @@ drop_reasons! {
     NatSessionsFull = "nat-sessions-full", "The session table is full.";
     NatTenantLimit = "nat-tenant-limit", "The tenant has as many sessions as its max-sessions allows.";
     NatTenantRate = "nat-tenant-rate", "The tenant opens more sessions in a second than its max-new-sessions allows.";
-    NatHostLimit = "nat-host-limit", "The host has as many ports as its tenant's max-ports-per-host allows.";
+    NatHostLimit = "nat-host-limit", "The host has as many ports as its tenant's max-ports-per-host, or as many blocks as its pool's blocks-per-host allows.";
+    NatTenantPorts = "nat-tenant-ports", "The tenant has as many outside ports as its max-ports allows.";
+    NatHostSessions = "nat-host-sessions", "The host has as many sessions as its tenant's max-sessions-per-host allows.";
+    NatHostRate = "nat-host-rate", "The host opens more sessions in a second than its tenant's max-new-sessions-per-host allows.";
     NatPortsExhausted = "nat-ports-exhausted", "The pool has no free port for the host.";
     NatProtocol = "nat-protocol", "The protocol has no ports to translate; only a floating IP carries it.";
     NatFragment = "nat-fragment", "A fragment of a packet that needs port translation.";

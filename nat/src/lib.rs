@@ -50,9 +50,9 @@ pub use engine::{
 pub use key::{FlowKey, TcpSegment, WireFlow};
 pub use owners::OutsideOwners;
 pub use policy::{
-    DYNAMIC_PORTS, Filtering, FloatingIp, Forward, GATEWAY_PORTS, Generation, OutsideUse, Policy,
-    PolicyError, PolicyInput, PoolId, PoolInput, PortForward, Scope, SnatRule, SnatTarget, Timers,
-    UplinkInput, VrfInput,
+    Allocation, DYNAMIC_PORTS, Filtering, FloatingIp, Forward, GATEWAY_PORTS, Generation, Limits,
+    MappingMode, OutsideUse, Policy, PolicyError, PolicyInput, PoolId, PoolInput, PortForward,
+    RuleTimeouts, Scope, SnatRule, SnatTarget, Timers, UplinkInput, VrfInput,
 };
 pub use ports::PoolUsage;
 pub use refusal::Refusal;

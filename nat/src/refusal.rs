@@ -6,7 +6,8 @@
 pub enum Refusal {
     /// The outside tuple belongs to no mapping, forward or session.
     NoMapping,
-    /// A mapping exists, but its filter does not let this remote in (RFC 4787 REQ-8).
+    /// A mapping exists, but its filter does not let this remote in (RFC 4787 REQ-8); or one did, and
+    /// its port is kept back.
     Filtered,
     /// A protocol without ports that cannot share an address.
     Protocol,
@@ -18,8 +19,14 @@ pub enum Refusal {
     TenantLimit,
     /// The tenant opens more sessions in a second than it may.
     TenantRate,
-    /// The host has as many ports as one of its tenant may have.
+    /// The tenant has as many ports as it may have.
+    TenantPorts,
+    /// The host has as many ports, or blocks of them, as one of its tenant may have.
     HostLimit,
+    /// The host has as many sessions as one of its tenant may have.
+    HostSessions,
+    /// The host opens more sessions in a second than one of its tenant may.
+    HostRate,
     /// No port left in the pool or on the uplink's address.
     PortsExhausted,
     /// SNAT to the uplink, but the uplink the packet leaves by has no IPv4 address.
@@ -30,7 +37,7 @@ pub enum Refusal {
 
 impl Refusal {
     /// All of them, in order of [`Self::index`].
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 14] = [
         Self::NoMapping,
         Self::Filtered,
         Self::Protocol,
@@ -38,7 +45,10 @@ impl Refusal {
         Self::SessionsFull,
         Self::TenantLimit,
         Self::TenantRate,
+        Self::TenantPorts,
         Self::HostLimit,
+        Self::HostSessions,
+        Self::HostRate,
         Self::PortsExhausted,
         Self::NoUplinkAddress,
         Self::Conflict,
@@ -62,7 +72,10 @@ impl Refusal {
             Self::SessionsFull => "nat-sessions-full",
             Self::TenantLimit => "nat-tenant-limit",
             Self::TenantRate => "nat-tenant-rate",
+            Self::TenantPorts => "nat-tenant-ports",
             Self::HostLimit => "nat-host-limit",
+            Self::HostSessions => "nat-host-sessions",
+            Self::HostRate => "nat-host-rate",
             Self::PortsExhausted => "nat-ports-exhausted",
             Self::NoUplinkAddress => "nat-no-uplink-address",
             Self::Conflict => "nat-conflict",
@@ -77,7 +90,10 @@ impl Refusal {
             Self::SessionsFull
                 | Self::TenantLimit
                 | Self::TenantRate
+                | Self::TenantPorts
                 | Self::HostLimit
+                | Self::HostSessions
+                | Self::HostRate
                 | Self::PortsExhausted
         )
     }

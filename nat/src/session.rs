@@ -4,6 +4,7 @@ use sekisho_mem::zeroable_struct;
 use sekisho_types::{InterfaceId, IpProtocol};
 
 use crate::key::{TcpSegment, Transport, Word};
+use crate::policy::ESTABLISHED;
 use crate::ports::BLOCK_PORTS;
 use crate::tcp::{Effect, Sequences, Side, Tracker, follow, is_established};
 use crate::time::Time;
@@ -41,7 +42,7 @@ zeroable_struct! {
         pub(crate) generation: u16,
         /// The uplink whose address it uses, plus one; 0 for a pool.
         pub(crate) uplink: u16,
-        /// Which of the time-outs is its: the protocol number, one more for established TCP.
+        /// Which of the policy's time-outs is its; zero when the record is free.
         class: u8,
         unused: u8,
         /// Neighbours in the ring of sessions of one outside tuple and one remote address.
@@ -55,11 +56,11 @@ const _: () = assert!(size_of::<Session>() == 64);
 impl Session {
     /// Makes a free record a session. In place: a copy of it would have to wait until it is written.
     #[inline(always)]
-    pub(crate) const fn begin(&mut self, inside: Word, peer: Word, outside: Word) {
+    pub(crate) const fn begin(&mut self, inside: Word, peer: Word, outside: Word, class: u8) {
         self.inside = inside.0;
         self.peer = peer.0;
         self.outside = outside.0;
-        self.class = peer.0 as u8;
+        self.class = class;
     }
 
     pub(crate) const fn inside(&self) -> Word {
@@ -87,7 +88,7 @@ impl Session {
     #[inline(always)]
     pub(crate) fn follow(&mut self, from: Side, segment: &TcpSegment) -> Effect {
         let effect = follow(&mut self.sequences, &mut self.tcp_flags, from, segment);
-        self.class = IpProtocol::TCP.0 | u8::from(is_established(self.tcp_flags));
+        self.class = self.class & !ESTABLISHED | u8::from(is_established(self.tcp_flags));
         effect
     }
 
@@ -101,6 +102,17 @@ impl Session {
     #[inline(always)]
     pub(crate) const fn class(&self) -> u8 {
         self.class
+    }
+
+    /// Notes that a generation of the policy found it valid, and in which class.
+    pub(crate) const fn renew(&mut self, generation: u16, class: u8) {
+        let established = if self.is_tcp() {
+            self.class & ESTABLISHED
+        } else {
+            0
+        };
+        self.generation = generation;
+        self.class = class | established;
     }
 
     /// Its generation, and above that its uplink: both are compared at once.
@@ -175,6 +187,8 @@ const _: () = assert!(size_of::<Mapping>() == 16);
 const DETACHED: u8 = 1;
 /// Filed by its outside tuple: everybody is let in.
 const OPEN: u8 = 2;
+/// Of one session alone: endpoint-dependent. It never was in the index.
+const OWN: u8 = 4;
 
 impl Mapping {
     /// Makes a free record a mapping without sessions, in place.
@@ -203,6 +217,14 @@ impl Mapping {
 
     pub(crate) const fn detach(&mut self) {
         self.flags |= DETACHED;
+    }
+
+    pub(crate) const fn is_own(&self) -> bool {
+        self.flags & OWN != 0
+    }
+
+    pub(crate) const fn make_own(&mut self) {
+        self.flags |= OWN | DETACHED;
     }
 
     pub(crate) const fn is_open(&self) -> bool {

@@ -95,7 +95,8 @@ impl Worker {
     fn scope(&self, packet: &Packet) -> Result<Scope, Way> {
         let policy = &self.snapshot.nat;
         let (protocol, source) = inside_tuple(&packet.header);
-        match policy.scope(packet.vrf, source, protocol) {
+        let remote = packet.header.flow.dst;
+        match policy.scope(packet.vrf, source, remote, protocol) {
             nat::Scope::Floating(outside) => Ok(Scope::Floating(outside)),
             nat::Scope::Stateful if packet.origin == Origin::Gateway => {
                 Err(refuse(DropReason::NotTranslated))
@@ -109,7 +110,7 @@ impl Worker {
                 }
             }
             nat::Scope::Untranslated => {
-                let exempt = policy.snat(packet.vrf, *source.ip()).is_some();
+                let exempt = policy.snat(packet.vrf, *source.ip(), remote).is_some();
                 if exempt || self.is_advertised(packet) {
                     Ok(Scope::Routed)
                 } else {

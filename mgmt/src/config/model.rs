@@ -272,12 +272,32 @@ pub struct NatPool {
     pub addresses: Vec<Ipv4Prefix>,
     /// First and last port handed out; 1024 to 65535 by default.
     pub ports: (u16, u16),
+    /// Ports of a block.
+    pub block_size: u16,
+    /// Most blocks of a host, if there is a limit.
+    pub blocks_per_host: Option<u16>,
+    /// Whether hosts have blocks of their own.
+    pub allocation: Allocation,
+    /// Whether even inside ports prefer even outside ports, and odd ones odd.
+    pub preserve_parity: bool,
+    /// Whether inside ports below 1024 prefer outside ports below 1024.
+    pub preserve_class: bool,
     /// Whether BGP may announce its addresses.
     pub advertise: bool,
 }
 
+/// How the ports of a pool are handed out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Allocation {
+    /// A host has blocks of its own.
+    #[default]
+    Blocks,
+    /// Hosts draw single ports.
+    Ports,
+}
+
 /// `[nat]`: idle time-outs (RFC 4787, 5382, 5508).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NatTimers {
     /// UDP, 300 s.
     pub udp: Duration,
@@ -287,6 +307,14 @@ pub struct NatTimers {
     pub tcp_transitory: Duration,
     /// ICMP queries, 60 s.
     pub icmp: Duration,
+    /// UDP toward some well-known ports, if it is shorter.
+    pub short_udp: Duration,
+    /// Those ports; none by default.
+    pub short_udp_ports: Vec<u16>,
+    /// Whether what comes in keeps a session alive.
+    pub inbound_refresh: bool,
+    /// How long a port everybody was let in by is kept back after use, 120 s.
+    pub port_quarantine: Duration,
 }
 
 /// `[[tenant]]`
@@ -308,6 +336,14 @@ pub struct Tenant {
     pub max_sessions: Option<u32>,
     /// Most NAT sessions it may open in a second, if there is a limit.
     pub max_new_sessions: Option<u32>,
+    /// Most outside ports it may have, if there is a limit.
+    pub max_ports: Option<u32>,
+    /// Sessions that other tenants leave it room for.
+    pub reserved_sessions: u32,
+    /// Most NAT sessions one of its hosts may have, if there is a limit.
+    pub max_sessions_per_host: Option<u32>,
+    /// Most NAT sessions one of its hosts may open in a second, if there is a limit.
+    pub max_new_sessions_per_host: Option<u32>,
     /// Most outside ports one of its hosts may have, if there is a limit.
     pub max_ports_per_host: Option<u32>,
 }
@@ -357,10 +393,39 @@ pub struct StaticEndpoint {
 pub struct SnatRule {
     /// Inside sources it matches.
     pub source: Ipv4Prefix,
-    /// What they become.
+    /// Remote destinations it matches; `None` is all.
+    pub destination: Option<Ipv4Prefix>,
+    /// What the sources become.
     pub to: SnatTarget,
+    /// Whether an inside address and port keeps its outside ones.
+    pub mapping: MappingMode,
     /// Who is let in toward them.
     pub filtering: Filtering,
+    /// Time-outs that differ from those of `[nat]`.
+    pub timeouts: RuleTimeouts,
+}
+
+/// Whether an inside address and port keeps its outside address and port (RFC 4787 section 4.1).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum MappingMode {
+    /// Toward everybody.
+    #[default]
+    EndpointIndependent,
+    /// Toward one remote address and port; others may use them toward another.
+    EndpointDependent,
+}
+
+/// Idle time-outs of a rule's sessions; `None` is that of `[nat]`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RuleTimeouts {
+    /// UDP.
+    pub udp: Option<Duration>,
+    /// Established TCP.
+    pub tcp_established: Option<Duration>,
+    /// TCP that opens or closes.
+    pub tcp_transitory: Option<Duration>,
+    /// ICMP queries.
+    pub icmp: Option<Duration>,
 }
 
 /// Who is let in through a mapping (RFC 4787 section 5).

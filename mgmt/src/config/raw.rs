@@ -8,7 +8,9 @@ use std::time::Duration;
 use sekisho_types::{IpProtocol, Ipv4Prefix, MacAddr, Name, PciAddress, Prefix};
 
 use super::fields::Fields;
-use super::model::{Filtering, Hugepages, InterfaceAddress, MemifRole, NextHop};
+use super::model::{
+    Allocation, Filtering, Hugepages, InterfaceAddress, MappingMode, MemifRole, NextHop,
+};
 use super::problem::{Located, Place, Problems};
 use super::text::{Driver, KernelInterface, Permit, Secret, SocketPath};
 
@@ -292,6 +294,11 @@ pub(super) struct NatPool {
     pub(super) name: Maybe<Name>,
     pub(super) addresses: Option<Vec<Located<Vec<Ipv4Prefix>>>>,
     pub(super) ports: Maybe<(u16, u16)>,
+    pub(super) block_size: Maybe<u16>,
+    pub(super) blocks_per_host: Maybe<u16>,
+    pub(super) allocation: Maybe<Allocation>,
+    pub(super) preserve_parity: Maybe<bool>,
+    pub(super) preserve_class: Maybe<bool>,
     pub(super) advertise: Maybe<bool>,
 }
 
@@ -302,6 +309,11 @@ impl NatPool {
             name: f.required("name", "\"public\"", p),
             addresses: f.texts("addresses", p),
             ports: f.text("ports", p),
+            block_size: f.integer("block-size", 64, 4096, p),
+            blocks_per_host: f.integer("blocks-per-host", 1, 1024, p),
+            allocation: f.text("allocation", p),
+            preserve_parity: f.flag("preserve-parity", p),
+            preserve_class: f.flag("preserve-class", p),
             advertise: f.flag("advertise", p),
         };
         f.finish(p);
@@ -310,22 +322,43 @@ impl NatPool {
 }
 
 pub(super) struct NatTimers {
+    pub(super) timeouts: Timeouts,
+    pub(super) short_udp: Maybe<Duration>,
+    pub(super) short_udp_ports: Option<Vec<Located<u16>>>,
+    pub(super) inbound_refresh: Maybe<bool>,
+    pub(super) port_quarantine: Maybe<Duration>,
+}
+
+impl NatTimers {
+    pub(super) fn read(mut f: Fields<'_>, p: &mut Problems<'_>) -> Self {
+        let timers = Self {
+            timeouts: Timeouts::read(&mut f, p),
+            short_udp: f.text("short-udp-timeout", p),
+            short_udp_ports: f.integers("short-udp-ports", 1, 1023, p),
+            inbound_refresh: f.flag("inbound-refresh", p),
+            port_quarantine: f.text("port-quarantine", p),
+        };
+        f.finish(p);
+        timers
+    }
+}
+
+/// Idle time-outs of sessions.
+pub(super) struct Timeouts {
     pub(super) udp: Maybe<Duration>,
     pub(super) tcp_established: Maybe<Duration>,
     pub(super) tcp_transitory: Maybe<Duration>,
     pub(super) icmp: Maybe<Duration>,
 }
 
-impl NatTimers {
-    pub(super) fn read(mut f: Fields<'_>, p: &mut Problems<'_>) -> Self {
-        let timers = Self {
+impl Timeouts {
+    fn read(f: &mut Fields<'_>, p: &mut Problems<'_>) -> Self {
+        Self {
             udp: f.text("udp-timeout", p),
             tcp_established: f.text("tcp-established-timeout", p),
             tcp_transitory: f.text("tcp-transitory-timeout", p),
             icmp: f.text("icmp-timeout", p),
-        };
-        f.finish(p);
-        timers
+        }
     }
 }
 
@@ -338,6 +371,10 @@ pub(super) struct Tenant {
     pub(super) port_forwards: Vec<PortForward>,
     pub(super) max_sessions: Maybe<u32>,
     pub(super) max_new_sessions: Maybe<u32>,
+    pub(super) max_ports: Maybe<u32>,
+    pub(super) reserved_sessions: Maybe<u32>,
+    pub(super) max_sessions_per_host: Maybe<u32>,
+    pub(super) max_new_sessions_per_host: Maybe<u32>,
     pub(super) max_ports_per_host: Maybe<u32>,
 }
 
@@ -366,6 +403,10 @@ impl Tenant {
                 .collect(),
             max_sessions: f.integer("max-sessions", 1, 1 << 30, p),
             max_new_sessions: f.integer("max-new-sessions", 1, 1 << 30, p),
+            max_ports: f.integer("max-ports", 1, 1 << 30, p),
+            reserved_sessions: f.integer("reserved-sessions", 1, 1 << 30, p),
+            max_sessions_per_host: f.integer("max-sessions-per-host", 1, 1 << 30, p),
+            max_new_sessions_per_host: f.integer("max-new-sessions-per-host", 1, 1 << 30, p),
             max_ports_per_host: f.integer("max-ports-per-host", 1, 1 << 30, p),
         };
         f.finish(p);
@@ -454,7 +495,10 @@ pub(super) struct Snat {
     pub(super) source: Maybe<Ipv4Prefix>,
     pub(super) pool: Maybe<Name>,
     pub(super) to: Maybe<Name>,
+    pub(super) destination: Maybe<Ipv4Prefix>,
+    pub(super) mapping: Maybe<MappingMode>,
     pub(super) filtering: Maybe<Filtering>,
+    pub(super) timeouts: Timeouts,
 }
 
 impl Snat {
@@ -464,7 +508,10 @@ impl Snat {
             source: f.required("source", "\"172.16.0.0/16\"", p),
             pool: f.text("pool", p),
             to: f.text("to", p),
+            destination: f.text("destination", p),
+            mapping: f.text("mapping", p),
             filtering: f.text("filtering", p),
+            timeouts: Timeouts::read(&mut f, p),
         };
         f.finish(p);
         snat

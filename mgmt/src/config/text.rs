@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use sekisho_types::{IpProtocol, Ipv4Prefix, MacAddr, Name, PciAddress, Prefix, PrefixError};
 
-use super::model::{Filtering, Hugepages, InterfaceAddress, MemifRole, NextHop};
+use super::model::{
+    Allocation, Filtering, Hugepages, InterfaceAddress, MappingMode, MemifRole, NextHop,
+};
 
 /// A value that can be read from text. The error says what would be right.
 pub(super) trait FromText: Sized {
@@ -308,6 +310,14 @@ from_text_words! {
     }
     MemifRole { "server" => MemifRole::Server, "client" => MemifRole::Client }
     IpProtocol { "tcp" => IpProtocol::TCP, "udp" => IpProtocol::UDP }
+    Allocation {
+        "blocks" => Allocation::Blocks,
+        "ports" => Allocation::Ports,
+    }
+    MappingMode {
+        "endpoint-independent" => MappingMode::EndpointIndependent,
+        "endpoint-dependent" => MappingMode::EndpointDependent,
+    }
     Filtering {
         "endpoint-independent" => Filtering::EndpointIndependent,
         "address-dependent" => Filtering::AddressDependent,

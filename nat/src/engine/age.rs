@@ -67,12 +67,14 @@ impl Engine {
     /// port until it is met.
     pub fn age(&mut self, now: Time, budget: u32) -> u32 {
         let before = self.stats.removed;
+        self.cool(now);
         self.age_up_to(now, budget, u32::MAX);
         (self.stats.removed - before) as u32
     }
 
     /// Looks at `budget` records, less if `most` have gone by then. Returns how many it looked at.
     fn age_up_to(&mut self, now: Time, budget: u32, most: u32) -> u32 {
+        self.clock = now;
         let end = self.sessions.end();
         let budget = budget.min(end);
         let (mut seen, mut gone) = (0, 0);
@@ -92,10 +94,11 @@ impl Engine {
     /// when 256 have gone, which takes some 100 us; what is left is made up for by later calls.
     /// To be called by a worker on each turn. Returns how many went.
     pub fn age_in_turn(&mut self, now: Time) -> u32 {
-        let round = u64::from((self.policy.shortest_timeout() / ROUNDS).max(1));
+        let round = u64::from((self.policy.timeouts().shortest() / ROUNDS).max(1));
         let end = u64::from(self.sessions.end());
         let passed = u64::from(now.since(self.sweep.called)).min(round);
         self.sweep.called = now;
+        self.cool(now);
         self.sweep.owed = (self.sweep.owed + passed * end).min(round * end);
         let least = if self.sweep.is_complete() {
             0
@@ -151,31 +154,44 @@ impl Engine {
     /// it.
     #[inline]
     pub(super) fn is_live(&mut self, now: Time, number: u32) -> bool {
-        let session = &self.sessions[number];
-        if self.rules.is_expired(now, session) {
-            return false;
-        }
-        let generation = self.rules.generation;
-        session.generation == generation || self.revalidate(number, generation)
+        // Its time-out may have changed with the policy.
+        let current = self.sessions[number].generation == self.rules.generation;
+        (current || self.revalidate(number)) && !self.rules.is_expired(now, &self.sessions[number])
     }
 
     /// [`Self::is_live`] without remembering.
     pub(super) fn would_live(&self, now: Time, session: &Session) -> bool {
         let current = session.generation == self.rules.generation;
-        !self.rules.is_expired(now, session) && (current || self.allowed(session))
+        !self.rules.is_expired(now, &self.renewed(session)) && (current || self.allowed(session))
     }
 
     #[cold]
-    fn revalidate(&mut self, number: u32, generation: u16) -> bool {
+    fn revalidate(&mut self, number: u32) -> bool {
         let session = self.sessions[number];
         let allowed = self.allowed(&session);
         if allowed {
-            self.sessions[number].generation = generation;
+            let class = self.class_of(&session);
+            self.sessions[number].renew(self.rules.generation, class);
             if session.mapping != 0 {
                 self.follow_filter(session.mapping);
             }
         }
         allowed
+    }
+
+    /// A session as this policy sees it.
+    pub(super) fn renewed(&self, session: &Session) -> Session {
+        let mut renewed = *session;
+        if session.generation != self.rules.generation {
+            renewed.renew(self.rules.generation, self.class_of(session));
+        }
+        renewed
+    }
+
+    /// The class of a session under this policy, as long as it is not established.
+    fn class_of(&self, session: &Session) -> u8 {
+        let by_rule = session.mapping != 0;
+        self.policy.class(session.inside(), session.peer(), by_rule)
     }
 
     /// Whether the policy would still give a session its outside tuple.
@@ -184,11 +200,19 @@ impl Engine {
             return false;
         };
         if session.mapping != 0 {
-            return self.mapping_allowed(session.mapping);
+            return self.mapping_allowed(session.mapping) && self.rule_leads(session);
         }
         let forward = self
             .policy
             .forward(transport.protocol(), session.outside().tuple());
         forward.is_some_and(|forward| Word::inside(forward.vrf, forward.inside) == session.inside())
+    }
+
+    /// Whether the rule for a session's source and remote still leads to the pool or uplink it uses.
+    fn rule_leads(&self, session: &Session) -> bool {
+        let (inside, remote) = (session.inside(), session.peer().address());
+        let rule = self.policy.snat(inside.vrf(), inside.address(), remote);
+        let target = self.target_of(session.mapping);
+        rule.is_some_and(|rule| target.is_of(rule.target))
     }
 }

@@ -58,6 +58,7 @@ impl Engine {
         packets: &[Departure],
         mut answer: impl FnMut(usize, Result<Outbound, Refusal>),
     ) {
+        self.clock = now;
         for (batch, packets) in packets.chunks(TOGETHER).enumerate() {
             let mut wishes = Wishes::new();
             self.wish(packets, &mut wishes);
@@ -146,7 +147,7 @@ impl Engine {
     #[inline(never)]
     fn reserve(&mut self, now: Time, packets: &[Departure], wishes: &mut [Wish]) {
         // What is refused here is refused again, and counted, when its turn comes.
-        if self.make_room(now).is_err() {
+        if self.sessions.vacant() == 0 {
             return;
         }
         for place in 0..wishes.len() {

@@ -1,9 +1,9 @@
 //! The way of a packet whose session is there: straight ahead, no state but its session's.
 
-use sekisho_types::{InterfaceId, IpProtocol, VrfId};
+use sekisho_types::{InterfaceId, VrfId};
 
 use super::{Candidate, Engine, Probe};
-use crate::key::{TcpSegment, Transport, Word};
+use crate::key::{TcpSegment, Word};
 use crate::policy::Policy;
 use crate::session::{Session, SessionId, uplink_mark};
 use crate::tcp::{Effect, Side, select};
@@ -36,16 +36,11 @@ pub(super) struct Rules {
 
 impl Rules {
     pub(super) fn of(policy: &Policy) -> Self {
-        let mut timeouts = [i32::MIN; 256];
-        let mut set = |class: u8, timeout: u32| {
-            // Times are told apart up to 24 days.
+        // Times are told apart up to 24 days.
+        let timeouts = policy.timeouts().by_class().map(|timeout| {
             let timeout = i32::try_from(timeout).unwrap_or(i32::MAX);
-            timeouts[usize::from(class)] = if timeout == 0 { i32::MIN } else { timeout };
-        };
-        for transport in Transport::ALL {
-            set(transport.protocol().0, policy.timeout(transport, false));
-        }
-        set(IpProtocol::TCP.0 | 1, policy.timeout(Transport::Tcp, true));
+            if timeout == 0 { i32::MIN } else { timeout }
+        });
         Self {
             generation: policy.generation().value() as u16,
             inbound_refresh: policy.timers().inbound_refresh,

@@ -54,6 +54,7 @@ impl Engine {
         probe: &Probe,
         tcp: &TcpSegment,
     ) -> Result<Inbound, Refusal> {
+        self.clock = now;
         let outside = probe.local.tuple();
         if let Some((vrf, inside)) = self.policy.floating_in(*outside.ip()) {
             return Ok(Inbound {
@@ -72,8 +73,11 @@ impl Engine {
         }
         let mut uplink = 0;
         if mapping != 0 {
+            let host = self.mappings[mapping].host;
+            let limits = self.policy.limits(inside.vrf());
+            self.ports.admit(now, limits, Some(host))?;
             uplink = self.uplink_of(mapping);
-            self.mappings[mapping].sessions += 1;
+            self.add_session_to(mapping);
         }
         let order = Order {
             inside,
@@ -98,14 +102,15 @@ impl Engine {
                 let session = &self.sessions[number];
                 (session.inside(), session.mapping)
             };
-            return match self.filtering(inside) {
+            return match self.filtering(inside, mapping, probe) {
                 Some(Filtering::AddressAndPortDependent) | None => Err(Refusal::Filtered),
                 Some(_) => Ok((inside, mapping)),
             };
         }
         if let Some(mapping) = self.find_open_mapping(probe) {
             let inside = self.inside_of(&self.mappings[mapping]);
-            let open = self.filtering(inside) == Some(Filtering::EndpointIndependent);
+            let filtering = self.filtering(inside, mapping, probe);
+            let open = filtering == Some(Filtering::EndpointIndependent);
             if open && self.mapping_allowed(mapping) {
                 return Ok((inside, mapping));
             }
@@ -113,9 +118,13 @@ impl Engine {
         Err(self.refusal_of_stranger(probe))
     }
 
-    fn filtering(&self, inside: Word) -> Option<Filtering> {
-        let rule = self.policy.snat(inside.vrf(), inside.address());
-        rule.map(|rule| rule.filtering)
+    /// Whom the rule for a mapping and the remote of a packet lets in; `None` if it leads elsewhere,
+    /// or the mapping is one session's alone.
+    fn filtering(&self, inside: Word, mapping: u32, probe: &Probe) -> Option<Filtering> {
+        let remote = probe.peer.address();
+        let rule = self.policy.snat(inside.vrf(), inside.address(), remote)?;
+        let leads = self.target_of(mapping).is_of(rule.target);
+        (leads && !self.mappings[mapping].is_own()).then_some(rule.filtering)
     }
 
     /// Why a packet nobody asked for is refused.

@@ -5,17 +5,12 @@
 //! answers address-dependent filtering too; the others are filed by the whole remote tuple. All of
 //! them form a ring, so that another can take the place of the first when that goes.
 
-use sekisho_types::VrfId;
-
 use super::Engine;
 use crate::key::Word;
 use crate::refusal::Refusal;
 use crate::session::Session;
 use crate::table::{Full, Obstacle};
 use crate::time::Time;
-
-/// Records looked at for one that expired, when a session is wanted and none is free.
-const LAST_RESORT: u32 = 64;
 
 /// A session that is to be stored.
 #[derive(Clone, Copy)]
@@ -44,53 +39,24 @@ pub(super) struct Places {
 }
 
 impl Engine {
-    /// Makes sure a session can be stored, at need by a short look for an expired one.
-    #[inline(always)]
-    pub(super) fn make_room(&mut self, now: Time) -> Result<(), Refusal> {
-        if self.sessions.is_full() {
-            return self.find_room(now);
-        }
-        Ok(())
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn find_room(&mut self, now: Time) -> Result<(), Refusal> {
-        self.age(now, LAST_RESORT);
-        if self.sessions.is_full() {
-            Err(Refusal::SessionsFull)
-        } else {
-            Ok(())
-        }
-    }
-
-    /// Whether a tenant may have another session now. Those that expired count until a sweep, which
-    /// passes eight times in a time-out, finds them.
-    #[inline(always)]
-    pub(super) fn check_limits(&mut self, now: Time, vrf: VrfId) -> Result<(), Refusal> {
-        if self.sessions_by_vrf[vrf.index()] >= self.policy.max_sessions(vrf) {
-            return Err(Refusal::TenantLimit);
-        }
-        match self.policy.max_new_sessions(vrf) {
-            Some(rate) if !self.rates[vrf.index()].has_token(now, rate) => Err(Refusal::TenantRate),
-            _ => Ok(()),
-        }
-    }
-
     /// Stores a session, whose mapping counts it already. If that fails, the mapping counts it no
     /// more.
     #[inline(always)]
     pub(super) fn create_session(&mut self, now: Time, order: &Order) -> Result<u32, Refusal> {
+        let vrf = order.inside.vrf();
         let stored = self
-            .check_limits(now, order.inside.vrf())
-            .and_then(|()| self.make_room(now))
+            .check_limits(now, vrf)
+            .and_then(|()| self.make_room(now, vrf))
             .and_then(|()| self.store_session(now, order));
         if stored.is_ok() {
-            let vrf = order.inside.vrf();
-            if self.policy.max_new_sessions(vrf).is_some() {
+            let limits = self.policy.limits(vrf);
+            if limits.new_sessions.is_some() {
                 self.rates[vrf.index()].take();
             }
-            self.sessions_by_vrf[vrf.index()] += 1;
+            if limits.host_new_sessions.is_some() && order.mapping != 0 {
+                self.ports.spend(self.mappings[order.mapping].host);
+            }
+            self.count_session(vrf);
             self.stats.session_created(order.peer.transport());
         } else if order.mapping != 0 {
             self.unuse_mapping(order.mapping, 0);
@@ -134,8 +100,9 @@ impl Engine {
                 return self.store_after(now, order, obstacle);
             }
         };
+        let class = self.policy.class(inside, peer, order.mapping != 0);
         let session = &mut self.sessions[number];
-        session.begin(inside, peer, outside);
+        session.begin(inside, peer, outside, class);
         session.mapping = order.mapping;
         session.uplink = order.uplink;
         session.generation = self.rules.generation;
@@ -232,8 +199,7 @@ impl Engine {
             self.leave_ring(number, places.inbound);
         }
         self.sessions.remove(number);
-        let of_vrf = &mut self.sessions_by_vrf[inside.vrf().index()];
-        *of_vrf = of_vrf.saturating_sub(1);
+        self.uncount_session(inside.vrf());
         self.stats.session_removed(transport);
         if mapping != 0 {
             self.unuse_mapping(mapping, places.mapping);

@@ -5,11 +5,16 @@
 
 use super::{Engine, Probe};
 use crate::key::{Transport, Word};
-use crate::policy::{Filtering, SnatTarget, Target};
-use crate::ports::{BLOCK_PORTS, Lease};
+use crate::policy::{Filtering, MappingMode, SnatRule, Target};
+use crate::ports::{Lease, Place};
 use crate::refusal::Refusal;
 use crate::session::{Mapping, uplink_mark};
 use crate::time::Time;
+
+/// Ports that serve others tried for one session.
+const SHARED_CANDIDATES: usize = 64;
+/// Ports kept back that are let go of at a time.
+const COOLED_AT_ONCE: u32 = 256;
 
 const MAPPING_INSIDE: u64 = 4;
 const MAPPING_OUTSIDE: u64 = 5;
@@ -104,17 +109,19 @@ impl Engine {
         let inside = self.inside_of(mapping);
         let (vrf, inside) = (inside.vrf(), inside.tuple());
         let target = self.ports.target(mapping.host);
-        let by_rule = match self.policy.snat(vrf, *inside.ip()).map(|rule| rule.target) {
-            Some(SnatTarget::Pool(pool)) => target == Target::pool(pool),
-            Some(SnatTarget::Uplink) => target.is_uplink(),
-            Some(SnatTarget::NoNat) | None => false,
-        };
+        let by_rule = self.rules_of(mapping).next().is_some();
         let protocol = mapping.transport().protocol();
         let outside = self.ports.outside(mapping.block, mapping.offset());
         by_rule
             && self.policy.floating_out(vrf, *inside.ip()).is_none()
             && self.policy.forward_back(vrf, protocol, inside).is_none()
             && self.policy.may_hand_out(outside.tuple(), target)
+    }
+
+    /// The rules a mapping may be of.
+    fn rules_of(&self, mapping: &Mapping) -> impl Iterator<Item = &SnatRule> {
+        let target = self.ports.target(mapping.host);
+        self.policy.rules_toward(self.inside_of(mapping), target)
     }
 
     /// The mapping of an inside tuple, made if there is none, with one session more, which is about
@@ -127,17 +134,99 @@ impl Engine {
         candidate: u32,
     ) -> Result<Used, Refusal> {
         let host = self.ports.find_host_near(key, candidate);
+        let limits = self.policy.limits(key.inside.vrf());
+        self.ports.admit(now, limits, host)?;
         let known = host.and_then(|host| self.find_mapping(key, host));
         let used = match known.and_then(|number| self.known_mapping(number)) {
             Some(used) => used,
             None => self.make_mapping(now, key, host)?,
         };
-        let mapping = &mut self.mappings[used.mapping];
-        mapping.sessions += 1;
-        if self.has_open_rules | mapping.is_open() {
+        self.add_session_to(used.mapping);
+        if self.has_open_rules | self.mappings[used.mapping].is_open() {
             self.follow_filter(used.mapping);
         }
         Ok(used)
+    }
+
+    /// Notes that one session more, which is about to be stored, uses a mapping.
+    #[inline(always)]
+    pub(super) fn add_session_to(&mut self, mapping: u32) {
+        let mapping = &mut self.mappings[mapping];
+        mapping.sessions += 1;
+        self.ports.add_session(mapping.host);
+    }
+
+    /// A mapping of its own for one session (RFC 4787 section 4.1): a port nobody has, or one that
+    /// serves others toward other remotes.
+    pub(super) fn use_own_mapping(
+        &mut self,
+        now: Time,
+        key: &MappingKey,
+        peer: Word,
+    ) -> Result<Used, Refusal> {
+        let host = self.ports.find_host(key);
+        let limits = self.policy.limits(key.inside.vrf());
+        self.ports.admit(now, limits, host)?;
+        self.check_ports(key)?;
+        let lease = match self.ports.allocate(now, &self.policy, key, host) {
+            Ok(lease) => {
+                self.ports.begin_sharing(lease.place(key.transport));
+                lease
+            }
+            Err(Refusal::PortsExhausted) => self.share_port(key, peer)?,
+            Err(refusal) => return Err(refusal),
+        };
+        let Some(number) = self.mappings.take() else {
+            self.ports
+                .free_shared(lease.host, lease.place(key.transport));
+            return Err(Refusal::SessionsFull);
+        };
+        self.mappings[number].make_own();
+        Ok(self.begin_mapping(number, key, &lease))
+    }
+
+    /// A port that serves other sessions, but none toward `peer`.
+    fn share_port(&mut self, key: &MappingKey, peer: Word) -> Result<Lease, Refusal> {
+        let host = self.ports.find_host(key);
+        for _ in 0..SHARED_CANDIDATES {
+            let candidate = self.ports.shared_candidate(&self.policy, key, host);
+            let Some((place, outside)) = candidate else {
+                continue;
+            };
+            let hash = self.toward_hash(outside, peer);
+            let first = self.find_toward_by(hash, outside, peer);
+            let inbound = self.inbound_hash(outside, peer);
+            let taken = first.and_then(|first| self.find_beside(first, inbound, outside, peer));
+            if taken.is_none() {
+                return self.ports.share(key, host, place);
+            }
+        }
+        Err(Refusal::PortsExhausted)
+    }
+
+    /// Whether a tenant may have another port.
+    #[inline(always)]
+    fn check_ports(&self, key: &MappingKey) -> Result<(), Refusal> {
+        let vrf = key.inside.vrf();
+        let most = self.policy.limits(vrf).ports;
+        if most.is_some_and(|most| self.ports_by_vrf[vrf.index()] >= most) {
+            Err(Refusal::TenantPorts)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Fills in the record of a mapping that has got its port, with no session yet.
+    #[inline(always)]
+    fn begin_mapping(&mut self, number: u32, key: &MappingKey, lease: &Lease) -> Used {
+        let mapping = &mut self.mappings[number];
+        mapping.begin(key.inside.port_wire(), lease.outside.port(), key.transport);
+        (mapping.host, mapping.block) = (lease.host, lease.block);
+        self.ports_by_vrf[key.inside.vrf().index()] += 1;
+        Used {
+            mapping: number,
+            outside: lease.outside,
+        }
     }
 
     /// A mapping that is there, if the policy still allows it; else it is out of the way.
@@ -162,19 +251,28 @@ impl Engine {
         if key.target.is_uplink() && self.policy.addresses(key.target).is_empty() {
             return Err(Refusal::NoUplinkAddress);
         }
-        let lease = self.ports.allocate(now, &self.policy, key, host)?;
+        self.check_ports(key)?;
+        let lease = match self.ports.allocate(now, &self.policy, key, host) {
+            Err(Refusal::PortsExhausted) => self.allocate_after_all(now, key)?,
+            result => result?,
+        };
         let stored = self.mappings.take();
         let filed = stored.filter(|&number| self.mapping_index.insert(key.hash, number).is_ok());
         let Some(number) = filed else {
             return Err(self.give_up_mapping(&lease, key.transport, stored));
         };
-        let mapping = &mut self.mappings[number];
-        mapping.begin(key.inside.port_wire(), lease.outside.port(), key.transport);
-        (mapping.host, mapping.block) = (lease.host, lease.block);
-        Ok(Used {
-            mapping: number,
-            outside: lease.outside,
-        })
+        Ok(self.begin_mapping(number, key, &lease))
+    }
+
+    /// A port when there is none left: one whose connections have closed, or that was kept back long
+    /// enough (RFC 6888 REQ-8).
+    #[cold]
+    #[inline(never)]
+    fn allocate_after_all(&mut self, now: Time, key: &MappingKey) -> Result<Lease, Refusal> {
+        self.cool(now);
+        self.release_closed(key.target);
+        let host = self.ports.find_host(key);
+        self.ports.allocate(now, &self.policy, key, host)
     }
 
     /// Takes back what a mapping was given that finds no room.
@@ -189,8 +287,7 @@ impl Engine {
         if let Some(number) = stored {
             self.mappings.remove(number);
         }
-        let offset = lease.outside.port() % BLOCK_PORTS;
-        self.ports.free(lease.host, lease.block, transport, offset);
+        self.ports.free(lease.host, lease.place(transport));
         Refusal::SessionsFull
     }
 
@@ -201,10 +298,7 @@ impl Engine {
         if !self.has_open_rules && !mapping.is_open() {
             return;
         }
-        let inside = self.inside_of(&mapping);
-        let rule = self.policy.snat(inside.vrf(), inside.address());
-        let open = rule.is_some_and(|rule| rule.filtering == Filtering::EndpointIndependent)
-            && !mapping.is_detached();
+        let open = !mapping.is_detached() && self.rules_of(&mapping).any(lets_everybody_in);
         if open == mapping.is_open() {
             return;
         }
@@ -252,9 +346,11 @@ impl Engine {
     pub(super) fn unuse_mapping(&mut self, number: u32, hash: u64) {
         let mapping = &mut self.mappings[number];
         mapping.sessions = mapping.sessions.saturating_sub(1);
+        self.ports.remove_session(mapping.host);
         if mapping.sessions > 0 {
             return;
         }
+        let was_open = mapping.is_open();
         let hash = if hash == 0 {
             self.hash_of_mapping(&self.mappings[number])
         } else {
@@ -262,18 +358,42 @@ impl Engine {
         };
         self.unfile_mapping(number, hash);
         let mapping = self.mappings[number];
+        let vrf = self.inside_of(&mapping).vrf();
+        let of_vrf = &mut self.ports_by_vrf[vrf.index()];
+        *of_vrf = of_vrf.saturating_sub(1);
         self.mappings.remove(number);
-        self.ports.free(
-            mapping.host,
-            mapping.block,
-            mapping.transport(),
-            mapping.offset(),
-        );
+        let place = Place {
+            block: mapping.block,
+            transport: mapping.transport(),
+            offset: mapping.offset(),
+        };
+        if mapping.is_own() {
+            self.ports.free_shared(mapping.host, place);
+        } else if was_open && self.quarantine > 0 {
+            self.ports.keep_back(self.clock, mapping.host, place);
+        } else {
+            self.ports.free(mapping.host, place);
+        }
+    }
+
+    /// Lets go of ports that were kept back long enough, some of them.
+    pub(super) fn cool(&mut self, now: Time) {
+        self.ports.cool(now, self.quarantine, COOLED_AT_ONCE);
+    }
+
+    /// The pool or uplink a mapping is of.
+    pub(super) fn target_of(&self, mapping: u32) -> Target {
+        self.ports.target(self.mappings[mapping].host)
     }
 
     /// How sessions of a mapping name their uplink.
     pub(super) fn uplink_of(&self, mapping: u32) -> u16 {
-        let target = self.ports.target(self.mappings[mapping].host);
-        target.uplink_id().map_or(0, uplink_mark)
+        self.target_of(mapping).uplink_id().map_or(0, uplink_mark)
     }
+}
+
+/// Whether a rule keeps mappings that everybody may use.
+fn lets_everybody_in(rule: &SnatRule) -> bool {
+    rule.filtering == Filtering::EndpointIndependent
+        && rule.mapping == MappingMode::EndpointIndependent
 }

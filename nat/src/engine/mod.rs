@@ -11,6 +11,7 @@ mod lookup;
 mod mappings;
 mod memory;
 mod outbound;
+mod pressure;
 mod removal;
 mod show;
 
@@ -122,6 +123,15 @@ pub struct Engine {
     has_open_rules: bool,
     ports: Ports,
     sessions_by_vrf: HugeSlice<u32>,
+    ports_by_vrf: HugeSlice<u32>,
+    /// Room kept for VRFs that have less than what is reserved for them.
+    reserved: usize,
+    /// How long ports are kept back, in milliseconds.
+    quarantine: u32,
+    /// The time of the latest call.
+    clock: Time,
+    /// Where the search for sessions that may go first stands.
+    search: u32,
     /// What is left of each VRF's new sessions.
     rates: HugeSlice<Bucket>,
     sweep: age::Sweep,
@@ -147,6 +157,15 @@ impl Engine {
             has_open_rules: policy.has_open_rules(),
             ports: Ports::new(config.worker, owners, capacity, random)?,
             sessions_by_vrf: HugeSlice::new(usize::from(u16::MAX) + 1)?,
+            ports_by_vrf: HugeSlice::new(usize::from(u16::MAX) + 1)?,
+            reserved: policy
+                .reserved()
+                .iter()
+                .map(|&(_, kept)| kept as usize)
+                .sum(),
+            quarantine: quarantine(&policy),
+            clock: Time::default(),
+            search: 1,
             rates: HugeSlice::new(usize::from(u16::MAX) + 1)?,
             sweep: age::Sweep::new(policy.generation()),
             stats: Stats::default(),
@@ -170,6 +189,8 @@ impl Engine {
         self.sweep.restart();
         self.rules = hit::Rules::of(&policy);
         self.has_open_rules = policy.has_open_rules();
+        self.quarantine = quarantine(&policy);
+        self.reserved = self.unused_reserves(&policy);
         std::mem::replace(&mut self.policy, policy)
     }
 
@@ -188,4 +209,10 @@ impl Engine {
         }
         result
     }
+}
+
+/// How long ports are kept back, in milliseconds. Time counts right for half of its range.
+fn quarantine(policy: &Policy) -> u32 {
+    let quarantine = policy.timers().quarantine.as_millis();
+    quarantine.min(i32::MAX as u128) as u32
 }

@@ -68,7 +68,9 @@ impl Model {
             return policy.forward(flow.protocol, flow.outside) == Some(Forward { vrf, inside });
         }
         let used_for = policy.outside_use(*flow.outside.ip());
-        let target = policy.snat(flow.vrf, *flow.inside.ip()).map(|r| r.target);
+        let target = policy
+            .snat(flow.vrf, *flow.inside.ip(), *flow.remote.ip())
+            .map(|r| r.target);
         let by_rule = match flow.origin {
             Origin::Pool(pool) => {
                 target == Some(SnatTarget::Pool(pool)) && used_for == Some(OutsideUse::Pool(pool))
@@ -120,7 +122,10 @@ impl Model {
             return Expected::Source(SocketAddrV4::new(outside, key.src.port()));
         }
         let forward = self.policy.forward_back(vrf, key.protocol, key.src);
-        let target = self.policy.snat(vrf, *key.src.ip()).map(|rule| rule.target);
+        let target = self
+            .policy
+            .snat(vrf, *key.src.ip(), *key.dst.ip())
+            .map(|rule| rule.target);
         let origin = match (forward, target) {
             (Some(_), _) => Origin::Forward,
             (None, Some(SnatTarget::Pool(pool))) => Origin::Pool(pool),
@@ -204,7 +209,9 @@ impl Model {
             // An expired mapping may or may not have been met by the sweep.
             return vec![Err(Refusal::NoMapping), Err(Refusal::Filtered)];
         } else if let Some(flow) = flows.find(|flow| {
-            let rule = self.policy.snat(flow.vrf, *flow.inside.ip());
+            let rule = self
+                .policy
+                .snat(flow.vrf, *flow.inside.ip(), *flow.remote.ip());
             let by_address = rule.is_some_and(|r| r.filtering == Filtering::AddressDependent);
             by_address && flow.remote.ip() == remote.ip()
         }) {
@@ -254,9 +261,8 @@ fn first_segment(from: Side, tcp: &TcpSegment) -> Tracker {
 /// Variants of a policy: each differs from the others in what it allows.
 pub(super) fn policy_input(variant: u8) -> PolicyInput {
     let rule = |source: &str, target, filtering| SnatRule {
-        source: source.parse().unwrap(),
-        target,
         filtering,
+        ..SnatRule::new(source.parse().unwrap(), target)
     };
     let pool_target = SnatTarget::Pool(PoolId::new(3));
     let by_port = Filtering::AddressAndPortDependent;
@@ -267,9 +273,7 @@ pub(super) fn policy_input(variant: u8) -> PolicyInput {
             rule("10.0.0.0/29", pool_target, Filtering::default()),
         ],
         floating_ips: Vec::new(),
-        max_sessions: None,
-        max_new_sessions: None,
-        max_host_ports: None,
+        limits: Limits::NONE,
         port_forwards: vec![PortForward {
             protocol: IpProtocol::TCP,
             outside: "203.0.113.1:2000".parse().unwrap(),
@@ -280,9 +284,7 @@ pub(super) fn policy_input(variant: u8) -> PolicyInput {
         id: VrfId::new(2),
         snat: vec![rule("10.0.0.0/8", SnatTarget::Uplink, Filtering::default())],
         floating_ips: Vec::new(),
-        max_sessions: None,
-        max_new_sessions: None,
-        max_host_ports: None,
+        limits: Limits::NONE,
         port_forwards: vec![PortForward {
             protocol: IpProtocol::UDP,
             outside: "203.0.113.99:53".parse().unwrap(),
@@ -305,6 +307,7 @@ pub(super) fn policy_input(variant: u8) -> PolicyInput {
             id: PoolId::new(3),
             addresses: addresses.iter().map(|text| text.parse().unwrap()).collect(),
             ports: 1100..=9000,
+            allocation: Allocation::default(),
         }],
         uplinks: (0..2)
             .map(|n| UplinkInput {

@@ -7,7 +7,7 @@ use sekisho_types::{InterfaceId, VrfId};
 use super::lifecycle::Order;
 use super::{Engine, Outbound, Probe};
 use crate::key::{FlowKey, TcpSegment, Transport, Word};
-use crate::policy::{SnatTarget, Target, Tenant};
+use crate::policy::{MappingMode, SnatTarget, Target, Tenant};
 use crate::refusal::Refusal;
 use crate::session::SessionId;
 use crate::tcp::Side;
@@ -25,7 +25,21 @@ enum Stateful {
     /// It is the outside tuple of the port forward to the source.
     Forward(SocketAddrV4),
     /// It is one of a pool or uplink.
-    Share(Target),
+    Share(Share),
+}
+
+/// What a rule gives a source ports of, and how.
+#[derive(Clone, Copy)]
+struct Share {
+    target: Target,
+    mode: MappingMode,
+}
+
+impl Share {
+    /// The pool or uplink, if an inside tuple keeps its port.
+    fn kept(self) -> Option<Target> {
+        (self.mode == MappingMode::EndpointIndependent).then_some(self.target)
+    }
 }
 
 impl Engine {
@@ -81,6 +95,7 @@ impl Engine {
         tcp: &TcpSegment,
         egress: InterfaceId,
     ) -> Result<Outbound, Refusal> {
+        self.clock = now;
         let inside = probe.local;
         let stateful = match self.plan(probe, egress) {
             Plan::Stateful(stateful) => stateful,
@@ -97,12 +112,19 @@ impl Engine {
             return Err(Refusal::NotSyn);
         }
         self.check_limits(now, inside.vrf())?;
-        self.make_room(now)?;
+        self.make_room(now, inside.vrf())?;
         let (outside, mapping, uplink) = match stateful {
             Stateful::Forward(outside) => (Word::outside(outside), 0, 0),
-            Stateful::Share(target) => {
+            Stateful::Share(Share { target, mode }) => {
                 let key = self.mapping_key(inside, transport, target);
-                let used = self.use_mapping(now, &key, 0)?;
+                let used = match mode {
+                    MappingMode::EndpointIndependent => self.use_mapping(now, &key, 0)?,
+                    MappingMode::EndpointDependent => {
+                        let used = self.use_own_mapping(now, &key, probe.peer)?;
+                        self.add_session_to(used.mapping);
+                        used
+                    }
+                };
                 (used.outside, used.mapping, key.uplink())
             }
         };
@@ -118,8 +140,8 @@ impl Engine {
         self.enter(now, tcp, &order)
     }
 
-    /// The pool or uplink a packet without a session needs a port of, if that is what it needs and
-    /// may have.
+    /// The pool or uplink a packet without a session needs a port of, to be kept by its inside tuple,
+    /// if that is what it needs and may have.
     #[inline(always)]
     pub(super) fn target_of_new(
         &self,
@@ -132,10 +154,10 @@ impl Engine {
         }
         let tenant = self.policy.tenant(probe.local.vrf())?;
         if tenant.has_rules_only() {
-            return share(tenant, probe, egress);
+            return share(tenant, probe, egress)?.kept();
         }
         match self.plan(probe, egress) {
-            Plan::Stateful(Stateful::Share(target)) => Some(target),
+            Plan::Stateful(Stateful::Share(share)) => share.kept(),
             _ => None,
         }
     }
@@ -175,7 +197,7 @@ impl Engine {
             return Plan::Stateful(Stateful::Forward(outside));
         }
         match share(tenant, probe, egress) {
-            Some(target) => Plan::Stateful(Stateful::Share(target)),
+            Some(share) => Plan::Stateful(Stateful::Share(share)),
             None => Plan::Untranslated,
         }
     }
@@ -183,10 +205,15 @@ impl Engine {
 
 /// The pool or uplink the SNAT rules give a source a port of.
 #[inline(always)]
-fn share(tenant: &Tenant, probe: &Probe, egress: InterfaceId) -> Option<Target> {
-    match tenant.snat(probe.local.address())?.target {
-        SnatTarget::Pool(pool) => Some(Target::pool(pool)),
-        SnatTarget::Uplink => Some(Target::uplink(egress)),
-        SnatTarget::NoNat => None,
-    }
+fn share(tenant: &Tenant, probe: &Probe, egress: InterfaceId) -> Option<Share> {
+    let rule = tenant.snat(probe.local.address(), probe.peer.address())?;
+    let target = match rule.target {
+        SnatTarget::Pool(pool) => Target::pool(pool),
+        SnatTarget::Uplink => Target::uplink(egress),
+        SnatTarget::NoNat => return None,
+    };
+    Some(Share {
+        target,
+        mode: rule.mapping,
+    })
 }

@@ -89,6 +89,8 @@ pub struct Stats {
     pub created: u64,
     /// Sessions ever removed: expired, disallowed by a new policy, or cleared.
     pub removed: u64,
+    /// Of those removed: half-open connections at a limit, and closed ones whose port was wanted.
+    pub evicted: u64,
     /// TCP segments translated without a change of state, because they do not fit the connection.
     pub tcp_ignored: u64,
     /// Packets refused, by [`Refusal::index`].
@@ -205,9 +207,7 @@ impl Engine {
         let session = &self.sessions[number];
         let transport = session.transport()?;
         let tcp = (transport == Transport::Tcp).then(|| session.tcp().state());
-        let timeout = self
-            .policy
-            .timeout(transport, tcp == Some(TcpState::Established));
+        let timeout = self.policy.timeouts().by_class()[usize::from(self.renewed(session).class())];
         let idle_ms = now.since(session.last_seen());
         Some(SessionView {
             id: SessionId(number),

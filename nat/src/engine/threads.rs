@@ -20,19 +20,17 @@ fn policy(owners: &Arc<OutsideOwners>) -> Arc<Policy> {
             id: PoolId::new(1),
             addresses: vec!["203.0.113.7/32".parse().unwrap()],
             ports: 4096..=8191,
+            allocation: Allocation::default(),
         }],
         vrfs: vec![VrfInput {
             id: VRF,
-            snat: vec![SnatRule {
-                source: "10.0.0.0/8".parse().unwrap(),
-                target: SnatTarget::Pool(PoolId::new(1)),
-                filtering: Filtering::default(),
-            }],
+            snat: vec![SnatRule::new(
+                "10.0.0.0/8".parse().unwrap(),
+                SnatTarget::Pool(PoolId::new(1)),
+            )],
             floating_ips: Vec::new(),
             port_forwards: Vec::new(),
-            max_sessions: None,
-            max_new_sessions: None,
-            max_host_ports: None,
+            limits: Limits::NONE,
         }],
         ..PolicyInput::default()
     };

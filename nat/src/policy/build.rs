@@ -8,11 +8,11 @@ use std::sync::Arc;
 use sekisho_types::{IpProtocol, VrfId};
 
 use super::{
-    DYNAMIC_PORTS, Filtering, Forward, GATEWAY_PORTS, Generation, OutsideAddress, OutsideUse,
-    Policy, PolicyError, PolicyInput, PortForward, Shared, SharedSet, SnatRule, SnatTarget, Target,
-    Tenant, Timers, VrfInput, address_key, block_key, forward_back_key, forward_key, host_key,
+    Allocation, DYNAMIC_PORTS, Filtering, Forward, GATEWAY_PORTS, Generation, Limits,
+    OutsideAddress, OutsideUse, Policy, PolicyError, PolicyInput, PoolInput, PortForward, Rule,
+    Shared, SharedSet, SnatRule, SnatTarget, Target, Tenant, Timeouts, VrfInput, address_key,
+    block_key, forward_back_key, forward_key, host_key,
 };
-use crate::key::Transport;
 use crate::owners::OutsideOwners;
 use crate::ports::{BLOCK_PORTS, BLOCKS};
 use crate::steering::Steering;
@@ -22,6 +22,8 @@ type Masks = [u64; BLOCKS];
 
 /// The shortest prefix a pool may hold.
 const SHORTEST_POOL_PREFIX: u8 = 16;
+/// Most ports of a block.
+const LARGEST_BLOCK: u16 = 4096;
 
 pub(super) fn build(
     input: &PolicyInput,
@@ -32,6 +34,7 @@ pub(super) fn build(
     let uses = outside_uses(input)?;
     let forwards = forwards(input, &uses)?;
     check_vrfs(input)?;
+    let timeouts = Timeouts::new(input)?;
 
     let plain = shared_addresses(input, &uses);
     let slots = owners
@@ -62,9 +65,10 @@ pub(super) fn build(
         generation,
         steering,
         owners: Arc::clone(owners),
-        timers: input.timers,
-        timeouts: timeouts(&input.timers),
-        vrfs: tenants(input),
+        timers: input.timers.clone(),
+        vrfs: tenants(input, &timeouts),
+        timeouts,
+        reserved: reserved(input),
         shared: sets,
         outside: FlatMap::new(key, &uses.iter().map(outside).collect::<Vec<_>>()),
         floating: FlatMap::new(key, &floating(input)),
@@ -94,12 +98,7 @@ fn outside_uses(input: &PolicyInput) -> Result<BTreeMap<Ipv4Addr, OutsideUse>, P
         if !pools.insert(pool.id) {
             return Err(PolicyError::PoolTwice(pool.id));
         }
-        if pool.ports.is_empty() || *pool.ports.start() < *DYNAMIC_PORTS.start() {
-            return Err(PolicyError::PoolPorts {
-                pool: pool.id,
-                ports: pool.ports.clone(),
-            });
-        }
+        check_ports(pool)?;
         let mut left = 0;
         for prefix in &pool.addresses {
             if prefix.len() < SHORTEST_POOL_PREFIX {
@@ -141,6 +140,29 @@ fn outside_uses(input: &PolicyInput) -> Result<BTreeMap<Ipv4Addr, OutsideUse>, P
         }
     }
     Ok(uses)
+}
+
+fn check_ports(pool: &PoolInput) -> Result<(), PolicyError> {
+    let least = if pool.allocation.preserve_class {
+        1
+    } else {
+        *DYNAMIC_PORTS.start()
+    };
+    if pool.ports.is_empty() || *pool.ports.start() < least {
+        return Err(PolicyError::PoolPorts {
+            pool: pool.id,
+            ports: pool.ports.clone(),
+            least,
+        });
+    }
+    let size = pool.allocation.block_size;
+    if !size.is_power_of_two() || !(BLOCK_PORTS..=LARGEST_BLOCK).contains(&size) {
+        return Err(PolicyError::BlockSize {
+            pool: pool.id,
+            size,
+        });
+    }
+    Ok(())
 }
 
 fn claim(
@@ -263,7 +285,10 @@ fn shared_sets(
     places: &HashMap<Ipv4Addr, u32>,
     forwarded: &HashMap<u128, u64>,
 ) -> Vec<(u32, SharedSet)> {
-    let set = |target: Target, addresses: &mut dyn Iterator<Item = Ipv4Addr>, masks: Arc<Masks>| {
+    let set = |target: Target,
+               addresses: &mut dyn Iterator<Item = Ipv4Addr>,
+               masks: Arc<Masks>,
+               allocation: Allocation| {
         let addresses = addresses
             .filter_map(|address| Some((address, *places.get(&address)?)))
             .map(|(address, slot)| Shared {
@@ -273,20 +298,37 @@ fn shared_sets(
                 blocks: usable_blocks(&masks, slot, forwarded),
             })
             .collect();
-        (target.0, SharedSet { addresses, masks })
+        (
+            target.0,
+            SharedSet {
+                addresses,
+                masks,
+                allocation,
+            },
+        )
     };
     let uplink_masks = Arc::new(uplink_masks(input));
     let uplinks = input.uplinks.iter().map(|uplink| {
         let mut addresses = uplink.addresses.iter().copied();
         let target = Target::uplink(uplink.id);
-        set(target, &mut addresses, Arc::clone(&uplink_masks))
+        set(
+            target,
+            &mut addresses,
+            Arc::clone(&uplink_masks),
+            Allocation::default(),
+        )
     });
     let pools = input.pools.iter().map(|pool| {
         let mut addresses = pool.addresses.iter().flat_map(|prefix| {
             (u32::from(prefix.addr())..=u32::from(prefix.last())).map(Ipv4Addr::from)
         });
         let masks = Arc::new(masks_of(&pool.ports));
-        set(Target::pool(pool.id), &mut addresses, masks)
+        set(
+            Target::pool(pool.id),
+            &mut addresses,
+            masks,
+            pool.allocation,
+        )
     });
     uplinks.chain(pools).collect()
 }
@@ -324,29 +366,35 @@ fn masks_of(ports: &RangeInclusive<u16>) -> Masks {
     masks
 }
 
-fn timeouts(timers: &Timers) -> [u32; Transport::COUNT + 1] {
-    // In order of `Transport`. Time counts right for half of its range.
-    [
-        timers.tcp_transitory,
-        timers.udp,
-        timers.icmp,
-        timers.tcp_established,
-    ]
-    .map(|timer| timer.as_millis().min(i32::MAX as u128) as u32)
+fn reserved(input: &PolicyInput) -> Vec<(VrfId, u32)> {
+    let reserved = input
+        .vrfs
+        .iter()
+        .map(|vrf| (vrf.id, vrf.limits.reserved_sessions));
+    reserved.filter(|(_, sessions)| *sessions > 0).collect()
 }
 
-fn tenants(input: &PolicyInput) -> Vec<Option<Tenant>> {
+fn tenants(input: &PolicyInput, timeouts: &Timeouts) -> Vec<Option<Tenant>> {
     let last = input.vrfs.iter().map(|vrf| vrf.id.index()).max();
     let mut tenants = Vec::new();
     tenants.resize_with(last.map_or(0, |last| last + 1), || None);
     for vrf in &input.vrfs {
         tenants[vrf.id.index()] = Some(Tenant {
-            snat: vrf.snat.clone(),
+            snat: vrf
+                .snat
+                .iter()
+                .map(|&rule| Rule {
+                    rule,
+                    timeouts: timeouts.set(&rule.timeouts),
+                })
+                .collect(),
             has_floating: !vrf.floating_ips.is_empty(),
             has_forwards: !vrf.port_forwards.is_empty(),
-            max_sessions: vrf.max_sessions.unwrap_or(u32::MAX),
-            max_host_ports: vrf.max_host_ports.unwrap_or(u32::MAX),
-            max_new_sessions: vrf.max_new_sessions.map(|most| most.max(1)),
+            limits: Limits {
+                new_sessions: vrf.limits.new_sessions.map(|most| most.max(1)),
+                host_new_sessions: vrf.limits.host_new_sessions.map(|most| most.max(1)),
+                ..vrf.limits
+            },
         });
     }
     tenants

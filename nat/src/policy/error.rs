@@ -16,13 +16,33 @@ pub enum PolicyError {
     /// A range of ports outside what may be handed out.
     #[error(
         "pool {pool} hands out ports {}-{}; the first must not exceed the last, and both lie within {}-{}",
-        ports.start(), ports.end(), DYNAMIC_PORTS.start(), DYNAMIC_PORTS.end()
+        ports.start(), ports.end(), least, DYNAMIC_PORTS.end()
     )]
     PoolPorts {
         /// The pool.
         pool: PoolId,
         /// Its ports.
         ports: RangeInclusive<u16>,
+        /// The first port it may have.
+        least: u16,
+    },
+    /// A size no block of ports can have.
+    #[error(
+        "pool {pool} has blocks of {size} ports; a block is 64, 128, 256, 512, 1024, 2048 or 4096"
+    )]
+    BlockSize {
+        /// The pool.
+        pool: PoolId,
+        /// Its size of blocks.
+        size: u16,
+    },
+    /// More different sets of time-outs than a session can name.
+    #[error(
+        "the SNAT rules have more than {most} different sets of time-outs; let some have the same"
+    )]
+    TooManyTimeouts {
+        /// How many there may be.
+        most: usize,
     },
     /// A pool with nothing to hand out.
     #[error("pool {0} has no address left to share; add one that is not a floating IP")]

@@ -3,6 +3,7 @@
 mod build;
 mod error;
 mod input;
+mod timeouts;
 
 #[cfg(test)]
 mod tests;
@@ -16,11 +17,12 @@ use sekisho_types::{InterfaceId, IpProtocol, VrfId, WorkerId};
 
 pub use error::PolicyError;
 pub use input::{
-    Filtering, FloatingIp, PolicyInput, PoolId, PoolInput, PortForward, SnatRule, SnatTarget,
-    Timers, UplinkInput, VrfInput,
+    Allocation, Filtering, FloatingIp, Limits, MappingMode, PolicyInput, PoolId, PoolInput,
+    PortForward, RuleTimeouts, SnatRule, SnatTarget, Timers, UplinkInput, VrfInput,
 };
+pub(crate) use timeouts::{ESTABLISHED, Timeouts};
 
-use crate::key::Transport;
+use crate::key::Word;
 use crate::owners::{OutsideOwners, Slot};
 use crate::ports::{BLOCK_PORTS, BLOCKS};
 use crate::steering::Steering;
@@ -107,6 +109,15 @@ impl Target {
         self.0 >> 16 != 0
     }
 
+    /// Whether a rule's target leads here.
+    pub(crate) fn is_of(self, target: SnatTarget) -> bool {
+        match target {
+            SnatTarget::Pool(pool) => self == Self::pool(pool),
+            SnatTarget::Uplink => self.is_uplink(),
+            SnatTarget::NoNat => false,
+        }
+    }
+
     /// The uplink, if it is one.
     pub(crate) fn uplink_id(self) -> Option<InterfaceId> {
         self.is_uplink().then(|| InterfaceId::new(self.0 as u16))
@@ -123,9 +134,6 @@ pub(crate) struct Shared {
     pub(crate) blocks: u16,
 }
 
-/// Where the time-out of established TCP stands.
-const ESTABLISHED: usize = Transport::COUNT;
-
 #[derive(Clone, Copy, Debug)]
 struct OutsideAddress {
     used_for: OutsideUse,
@@ -139,21 +147,24 @@ struct SharedSet {
     addresses: Vec<Shared>,
     /// Per block, the ports that may be handed out if no forward takes them.
     masks: Arc<[u64; BLOCKS]>,
+    allocation: Allocation,
 }
 
 /// What is translated in one VRF.
 #[derive(Debug)]
 pub(crate) struct Tenant {
-    snat: Vec<SnatRule>,
+    snat: Vec<Rule>,
     /// Whether it has any floating IP, and any port forward: most have none.
     has_floating: bool,
     has_forwards: bool,
-    /// Most sessions on a worker.
-    max_sessions: u32,
-    /// Most new ones in a second on a worker.
-    max_new_sessions: Option<u32>,
-    /// Most ports of a host.
-    max_host_ports: u32,
+    limits: Limits,
+}
+
+/// A rule, and the number of its set of time-outs.
+#[derive(Clone, Copy, Debug)]
+struct Rule {
+    rule: SnatRule,
+    timeouts: u8,
 }
 
 impl Tenant {
@@ -163,10 +174,22 @@ impl Tenant {
         !(self.has_floating | self.has_forwards)
     }
 
-    /// The rule that decides about an inside source.
+    /// The rule that decides about an inside source and a remote.
     #[inline]
-    pub(crate) fn snat(&self, inside: Ipv4Addr) -> Option<&SnatRule> {
-        self.snat.iter().find(|rule| rule.source.contains(inside))
+    pub(crate) fn snat(&self, inside: Ipv4Addr, remote: Ipv4Addr) -> Option<&SnatRule> {
+        Some(&self.rule(inside, remote)?.rule)
+    }
+
+    #[inline]
+    fn rule(&self, inside: Ipv4Addr, remote: Ipv4Addr) -> Option<&Rule> {
+        self.snat
+            .iter()
+            .find(|rule| rule.rule.matches(inside, remote))
+    }
+
+    /// How much it may have.
+    pub(crate) const fn limits(&self) -> &Limits {
+        &self.limits
     }
 }
 
@@ -177,8 +200,9 @@ pub struct Policy {
     steering: Steering,
     owners: Arc<OutsideOwners>,
     timers: Timers,
-    /// In milliseconds, by transport; then that of established TCP.
-    timeouts: [u32; Transport::COUNT + 1],
+    timeouts: Timeouts,
+    /// VRFs others may not take all room from, and how much is kept.
+    reserved: Vec<(VrfId, u32)>,
     /// By VRF number.
     vrfs: Vec<Option<Tenant>>,
     /// Whether a rule lets everybody in: found out when it is built, for a worker that takes it over
@@ -257,15 +281,21 @@ impl Policy {
         Some(self.outside.get(address_key(address))?.used_for)
     }
 
-    /// What becomes of the source of an outbound packet.
-    pub fn scope(&self, vrf: VrfId, source: SocketAddrV4, protocol: IpProtocol) -> Scope {
+    /// What becomes of the source of an outbound packet to `remote`.
+    pub fn scope(
+        &self,
+        vrf: VrfId,
+        source: SocketAddrV4,
+        remote: Ipv4Addr,
+        protocol: IpProtocol,
+    ) -> Scope {
         if self.forward_back(vrf, protocol, source).is_some() {
             return Scope::Stateful;
         }
         if let Some(outside) = self.floating_out(vrf, *source.ip()) {
             return Scope::Floating(outside);
         }
-        match self.snat(vrf, *source.ip()).map(|rule| rule.target) {
+        match self.snat(vrf, *source.ip(), remote).map(|rule| rule.target) {
             None | Some(SnatTarget::NoNat) => Scope::Untranslated,
             Some(SnatTarget::Pool(_) | SnatTarget::Uplink) => Scope::Stateful,
         }
@@ -333,9 +363,25 @@ impl Policy {
             .get(forward_back_key(vrf, protocol, inside))
     }
 
-    /// The rule that decides about an inside source.
-    pub fn snat(&self, vrf: VrfId, inside: Ipv4Addr) -> Option<&SnatRule> {
-        self.tenant(vrf)?.snat(inside)
+    /// The rule that decides about an inside source and a remote.
+    pub fn snat(&self, vrf: VrfId, inside: Ipv4Addr, remote: Ipv4Addr) -> Option<&SnatRule> {
+        self.tenant(vrf)?.snat(inside, remote)
+    }
+
+    /// The rules that share outside addresses of a target among sources like this, toward whatever
+    /// remote.
+    pub(crate) fn rules_toward(
+        &self,
+        inside: Word,
+        target: Target,
+    ) -> impl Iterator<Item = &SnatRule> {
+        let rules = self
+            .tenant(inside.vrf())
+            .map_or(&[][..], |tenant| &tenant.snat);
+        let leads = move |rule: &&SnatRule| {
+            rule.source.contains(inside.address()) && target.is_of(rule.target)
+        };
+        rules.iter().map(|rule| &rule.rule).filter(leads)
     }
 
     /// What is translated in a VRF, if anything.
@@ -344,24 +390,21 @@ impl Policy {
         self.vrfs.get(vrf.index())?.as_ref()
     }
 
-    /// Most sessions a VRF may have on a worker.
+    /// How much a VRF may have.
     #[inline]
-    pub(crate) fn max_sessions(&self, vrf: VrfId) -> u32 {
-        self.tenant(vrf)
-            .map_or(u32::MAX, |tenant| tenant.max_sessions)
+    pub(crate) fn limits(&self, vrf: VrfId) -> &Limits {
+        self.tenant(vrf).map_or(&Limits::NONE, Tenant::limits)
     }
 
-    /// Most sessions a VRF may open in a second on a worker, if there is a limit.
+    /// Whether others may not take all room from some VRF.
     #[inline]
-    pub(crate) fn max_new_sessions(&self, vrf: VrfId) -> Option<u32> {
-        self.tenant(vrf)?.max_new_sessions
+    pub(crate) const fn has_reserves(&self) -> bool {
+        !self.reserved.is_empty()
     }
 
-    /// Most ports a host of a VRF may have.
-    #[inline]
-    pub(crate) fn max_host_ports(&self, vrf: VrfId) -> u32 {
-        self.tenant(vrf)
-            .map_or(u32::MAX, |tenant| tenant.max_host_ports)
+    /// The VRFs that others may not take all room from, and how many sessions are kept for each.
+    pub(crate) fn reserved(&self) -> &[(VrfId, u32)] {
+        &self.reserved
     }
 
     pub(crate) const fn owners(&self) -> &Arc<OutsideOwners> {
@@ -397,19 +440,34 @@ impl Policy {
         })
     }
 
-    /// The idle time-out, in milliseconds.
-    #[inline]
-    pub(crate) const fn timeout(&self, transport: Transport, established: bool) -> u32 {
-        self.timeouts[if established {
-            ESTABLISHED
-        } else {
-            transport.index()
-        }]
+    /// The idle time-outs.
+    pub(crate) const fn timeouts(&self) -> &Timeouts {
+        &self.timeouts
     }
 
-    /// The shortest idle time-out, in milliseconds.
-    pub(crate) fn shortest_timeout(&self) -> u32 {
-        self.timeouts.iter().copied().min().unwrap_or(0)
+    /// The class of a new session: which time-outs are its. `by_rule`: a rule, not a port forward,
+    /// gives it its outside tuple.
+    #[inline(always)]
+    pub(crate) fn class(&self, inside: Word, peer: Word, by_rule: bool) -> u8 {
+        let set = if by_rule & !self.timeouts.is_one_set() {
+            self.set_of(inside, peer)
+        } else {
+            0
+        };
+        self.timeouts.class(set, peer)
+    }
+
+    #[inline(never)]
+    fn set_of(&self, inside: Word, peer: Word) -> u8 {
+        let tenant = self.tenant(inside.vrf());
+        let rule = tenant.and_then(|tenant| tenant.rule(inside.address(), peer.address()));
+        rule.map_or(0, |rule| rule.timeouts)
+    }
+
+    /// How the ports of a pool or an uplink are handed out.
+    pub(crate) fn allocation(&self, target: Target) -> Allocation {
+        self.shared_set(target)
+            .map_or_else(Allocation::default, |set| set.allocation)
     }
 
     /// Whether a rule lets everybody in.

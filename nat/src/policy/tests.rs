@@ -6,12 +6,14 @@ use super::*;
 use crate::seed::Seed;
 
 const VRF: VrfId = VrfId::new(1);
+const REMOTE: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 
 fn pool(id: u16, address: &str) -> PoolInput {
     PoolInput {
         id: PoolId::new(id),
         addresses: vec![address.parse().unwrap()],
         ports: DYNAMIC_PORTS,
+        allocation: Allocation::default(),
     }
 }
 
@@ -44,15 +46,12 @@ fn input() -> PolicyInput {
         uplink_reserved: vec![32768..=60999],
         vrfs: vec![VrfInput {
             id: VRF,
-            snat: vec![SnatRule {
-                source: "10.0.0.0/8".parse().unwrap(),
-                target: SnatTarget::Pool(PoolId::new(1)),
-                filtering: Filtering::default(),
-            }],
+            snat: vec![SnatRule::new(
+                "10.0.0.0/8".parse().unwrap(),
+                SnatTarget::Pool(PoolId::new(1)),
+            )],
             floating_ips: vec![floating("203.0.113.70", "10.0.0.7")],
-            max_sessions: None,
-            max_new_sessions: None,
-            max_host_ports: None,
+            limits: Limits::NONE,
             port_forwards: vec![
                 forward(IpProtocol::TCP, "203.0.113.20:8080", "10.0.0.8:80"),
                 forward(IpProtocol::UDP, "203.0.113.65:2000", "10.0.0.9:53"),
@@ -191,7 +190,7 @@ fn an_outside_address_has_the_use_it_was_given() {
 #[test]
 fn scope_says_what_needs_a_session() {
     let policy = build_with(|_| {}).unwrap();
-    let scope = |source: &str| policy.scope(VRF, source.parse().unwrap(), IpProtocol::TCP);
+    let scope = |source: &str| policy.scope(VRF, source.parse().unwrap(), REMOTE, IpProtocol::TCP);
     assert_eq!(
         scope("10.0.0.7:1"),
         Scope::Floating(Ipv4Addr::new(203, 0, 113, 70))

@@ -3,10 +3,11 @@
 use super::{Ports, Transport};
 
 impl Ports {
-    /// Puts a block at the head of a host's list.
+    /// Puts a block, by its leader, at the head of a host's list.
     pub(super) fn own(&mut self, host: u32, block: u32) {
         let next = self.hosts[host].first_block;
         self.hosts[host].first_block = block;
+        self.hosts[host].blocks += 1;
         let record = &mut self.blocks[block];
         (record.host, record.host_next, record.host_previous) = (host, next, 0);
         if next != 0 {
@@ -27,9 +28,11 @@ impl Ports {
         } else {
             self.hosts[host].first_block = next;
         }
-        for current in &mut self.hosts[host].current {
-            if *current == block {
-                *current = 0;
+        self.hosts[host].blocks -= 1;
+        for transport in Transport::ALL {
+            let current = self.hosts[host].current[transport.index()];
+            if self.blocks[current].leader == block {
+                self.hosts[host].current[transport.index()] = 0;
             }
         }
     }

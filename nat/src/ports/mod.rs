@@ -1,10 +1,14 @@
 //! Which outside address and ports an inside host gets.
 //!
-//! Ports are owned in blocks of 64, for all protocols at once, by one worker. A host takes blocks of
-//! its own on one address (paired pooling, RFC 4787 REQ-2); when none is free it shares the blocks
-//! this worker holds on that address, and only then moves on to another address.
+//! Ports are owned in units of 64, for all protocols at once, by one worker. A host takes blocks of
+//! one unit or more of its own on one address (paired pooling, RFC 4787 REQ-2); when none is free it
+//! shares the units this worker holds on that address, and only then moves on to another address.
+//! How large blocks are, how many a host may have, and whether it has any, is a pool's choice.
 
+mod cooling;
+mod fit;
 mod lists;
+mod overload;
 mod search;
 
 #[cfg(test)]
@@ -12,6 +16,8 @@ mod tests;
 
 use std::sync::Arc;
 
+use cooling::Cooling;
+use overload::Overload;
 use rand::rngs::StdRng;
 use sekisho_mem::{HugeSlice, MapError, prefetch_write, zeroable_struct};
 use sekisho_types::WorkerId;
@@ -19,7 +25,8 @@ use sekisho_types::WorkerId;
 use crate::engine::MappingKey;
 use crate::key::{Transport, Word};
 use crate::owners::OutsideOwners;
-use crate::policy::{Policy, Shared, Target};
+use crate::policy::{Limits, Policy, Shared, Target};
+use crate::rate::Bucket;
 use crate::refusal::Refusal;
 use crate::seed::HashKey;
 use crate::table::{Slab, Tiers};
@@ -47,17 +54,20 @@ zeroable_struct! {
         slot: u32,
         /// Mappings it has.
         mappings: u32,
-        /// The list of its blocks.
+        /// Sessions of them.
+        sessions: u32,
+        /// The list of its blocks, and how many there are.
         first_block: u32,
+        blocks: u32,
         /// The block it last took a port from, by transport.
         current: [u32; Transport::COUNT],
     }
 }
 
-const _: () = assert!(size_of::<Host>() == 40);
+const _: () = assert!(size_of::<Host>() == 48);
 
 zeroable_struct! {
-    /// A block this worker owns. What handing out a port needs comes first.
+    /// A unit of ports this worker owns. What handing out a port needs comes first.
     #[derive(Clone, Copy, Default)]
     pub(crate) struct Block {
         /// The ports that may be handed out, as last seen.
@@ -69,10 +79,14 @@ zeroable_struct! {
         address_wire: u32,
         target: u32,
         /// The low bits of the generation of the policy it was last compared with.
-        checked: u32,
+        checked: u16,
+        /// Ports of the block that are handed out or kept back; of the leader only.
+        busy: u16,
         number: u16,
         /// Bit per transport: it is in the address's list of blocks with free ports.
-        listed: u16,
+        listed: u8,
+        /// Ports of this unit that are kept back.
+        kept: u8,
         /// The host that took it; 0 once that is gone.
         host: u32,
         host_next: u32,
@@ -80,10 +94,14 @@ zeroable_struct! {
         /// Neighbours in those lists.
         next: [u32; Transport::COUNT],
         previous: [u32; Transport::COUNT],
+        /// The first unit of its block; the host and its list stand there only.
+        leader: u32,
+        /// The next unit of its block.
+        next_unit: u32,
     }
 }
 
-const _: () = assert!(size_of::<Block>() == 88);
+const _: () = assert!(size_of::<Block>() == 96);
 
 zeroable_struct! {
     /// What is used of a pool or uplink by this worker.
@@ -91,6 +109,7 @@ zeroable_struct! {
     struct Usage {
         ports: u32,
         blocks: u32,
+        cooling: u32,
         /// When no free block was found, and whether that ever happened.
         exhausted_at: u32,
         exhausted: u32,
@@ -114,8 +133,10 @@ impl Usage {
 pub struct PoolUsage {
     /// Ports handed out, all protocols.
     pub ports: u32,
-    /// Blocks of 64 owned.
+    /// Units of 64 ports owned.
     pub blocks: u32,
+    /// Ports kept back after use.
+    pub quarantined: u32,
 }
 
 /// A port handed out.
@@ -124,6 +145,31 @@ pub(crate) struct Lease {
     pub(crate) host: u32,
     pub(crate) block: u32,
     pub(crate) outside: Word,
+}
+
+/// A port's place in its unit, and whose space of ports it is in.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Place {
+    pub(crate) block: u32,
+    pub(crate) transport: Transport,
+    /// Below 64.
+    pub(crate) offset: u16,
+}
+
+impl Place {
+    const fn bit(self) -> u64 {
+        1 << (self.offset % BLOCK_PORTS)
+    }
+}
+
+impl Lease {
+    pub(crate) const fn place(&self, transport: Transport) -> Place {
+        Place {
+            block: self.block,
+            transport,
+            offset: self.outside.port() % BLOCK_PORTS,
+        }
+    }
 }
 
 /// The hosts and blocks of one worker.
@@ -137,8 +183,18 @@ pub(crate) struct Ports {
     block_index: Tiers,
     /// Per slot, the first block with a free port, by transport.
     listed: HugeSlice<[u32; Transport::COUNT]>,
+    /// One more than the greatest slot ever used.
+    slots: u32,
     /// Of pools, then of uplinks: two, so that neither is a huge page.
     usage: [HugeSlice<Usage>; 2],
+    /// What is left of each host's new sessions.
+    rates: HugeSlice<Bucket>,
+    /// Ports kept back after use, oldest first.
+    cooling: Cooling,
+    /// Ports that serve several sessions, by unit.
+    overloads: HugeSlice<Overload>,
+    /// Some units with such ports, by slot.
+    known: HugeSlice<[u32; overload::KNOWN]>,
     key: HashKey,
     random: StdRng,
 }
@@ -157,10 +213,15 @@ impl Ports {
             blocks: Slab::new(capacity)?,
             block_index: Tiers::new(capacity as usize / FEW, capacity as usize)?,
             listed: HugeSlice::new(owners.max_addresses() as usize + 1)?,
+            slots: 1,
+            known: HugeSlice::new(owners.max_addresses() as usize + 1)?,
             usage: [
                 HugeSlice::new(Target::COUNT / 2)?,
                 HugeSlice::new(Target::COUNT / 2)?,
             ],
+            rates: HugeSlice::new(capacity as usize + 1)?,
+            cooling: Cooling::new(capacity as usize)?,
+            overloads: HugeSlice::new(overload::units(capacity))?,
             owners,
             key: HashKey::draw(&mut random),
             random,
@@ -177,7 +238,8 @@ impl Ports {
         host: Option<u32>,
     ) -> Result<Lease, Refusal> {
         if let Some(host) = host
-            && self.hosts[host].mappings >= policy.max_host_ports(key.inside.vrf())
+            && let Some(most) = policy.limits(key.inside.vrf()).host_ports
+            && self.hosts[host].mappings >= most
         {
             return Err(Refusal::HostLimit);
         }
@@ -202,13 +264,11 @@ impl Ports {
             Some(host) => host,
             None => self.add_host(key)?,
         };
-        match self.find_port(now, policy, host, key.target, key.transport) {
-            Some((block, port)) => Ok(self.lease(host, block, port, key.target)),
-            None => {
-                self.drop_unused_host(host);
-                Err(Refusal::PortsExhausted)
-            }
+        let found = self.find_port(now, policy, host, key);
+        if found.is_err() {
+            self.drop_unused_host(host);
         }
+        found.map(|(block, port)| self.lease(host, block, port, key.target))
     }
 
     /// Notes that a port of a block is handed out.
@@ -216,6 +276,8 @@ impl Ports {
     fn lease(&mut self, host: u32, block: u32, port: u16, target: Target) -> Lease {
         self.hosts[host].mappings += 1;
         self.usage_of(target.0).add(0, 1);
+        let leader = self.blocks[block].leader;
+        self.blocks[leader].busy += 1;
         let outside = Word::outside_at(self.blocks[block].address_wire, port);
         Lease {
             host,
@@ -224,21 +286,76 @@ impl Ports {
         }
     }
 
-    /// Takes a port back, by its place in its block.
-    pub(crate) fn free(&mut self, host: u32, block: u32, transport: Transport, offset: u16) {
-        let record = &mut self.blocks[block];
-        usage_in(&mut self.usage, record.target).subtract(0, 1);
-        record.used[transport.index()] &= !(1 << (offset % BLOCK_PORTS));
-        if record.used == [0; Transport::COUNT] {
-            self.release_block(block);
+    /// Takes a port back.
+    #[inline]
+    pub(crate) fn free(&mut self, host: u32, place: Place) {
+        let target = self.blocks[place.block].target;
+        usage_in(&mut self.usage, target).subtract(0, 1);
+        self.vacate(place);
+        self.leave(host);
+    }
+
+    /// Makes a port one that may be handed out again. The last of a block takes it along.
+    fn vacate(&mut self, place: Place) {
+        let record = &mut self.blocks[place.block];
+        record.used[place.transport.index()] &= !place.bit();
+        let leader = record.leader;
+        let busy = &mut self.blocks[leader].busy;
+        *busy = busy.saturating_sub(1);
+        if *busy == 0 {
+            self.release_block(leader);
         } else {
-            self.list(block, transport);
+            self.list(place.block, place.transport);
         }
+    }
+
+    /// Notes that a host has a mapping less.
+    fn leave(&mut self, host: u32) {
         let mappings = &mut self.hosts[host].mappings;
         *mappings = mappings.saturating_sub(1);
         if *mappings == 0 {
             self.drop_unused_host(host);
         }
+    }
+
+    /// Whether a host may have another session now; without a record it has none.
+    #[inline(always)]
+    pub(crate) fn admit(
+        &mut self,
+        now: Time,
+        limits: &Limits,
+        host: Option<u32>,
+    ) -> Result<(), Refusal> {
+        let Some(host) = host else { return Ok(()) };
+        if limits
+            .host_sessions
+            .is_some_and(|most| self.hosts[host].sessions >= most)
+        {
+            return Err(Refusal::HostSessions);
+        }
+        match limits.host_new_sessions {
+            Some(rate) if !self.rates[host as usize].has_token(now, rate) => Err(Refusal::HostRate),
+            _ => Ok(()),
+        }
+    }
+
+    /// Notes that a host has opened a session, for its rate.
+    #[inline]
+    pub(crate) fn spend(&mut self, host: u32) {
+        self.rates[host as usize].take();
+    }
+
+    /// Notes that a host has a session more.
+    #[inline(always)]
+    pub(crate) fn add_session(&mut self, host: u32) {
+        self.hosts[host].sessions += 1;
+    }
+
+    /// Notes that a host has a session less.
+    #[inline(always)]
+    pub(crate) fn remove_session(&mut self, host: u32) {
+        let sessions = &mut self.hosts[host].sessions;
+        *sessions = sessions.saturating_sub(1);
     }
 
     /// The inside address and VRF of a host, with a port.
@@ -257,16 +374,19 @@ impl Ports {
 
     /// Whether a port is handed out.
     pub(crate) fn is_used(&self, address: &Shared, port: u16, transport: Transport) -> bool {
-        let (slot, number) = (address.slot, port / BLOCK_PORTS);
-        let block = self
-            .block_index
-            .find(self.block_hash(slot, number), |block| {
-                let block = &self.blocks[block];
-                (block.slot, block.number) == (slot, number)
-            });
+        let block = self.find_unit(address.slot, port / BLOCK_PORTS);
         block.is_some_and(|block| {
             self.blocks[block].used[transport.index()] >> (port % BLOCK_PORTS) & 1 == 1
         })
+    }
+
+    /// The record of a unit this worker owns.
+    fn find_unit(&self, slot: u32, number: u16) -> Option<u32> {
+        self.block_index
+            .find(self.block_hash(slot, number), |block| {
+                let block = &self.blocks[block];
+                (block.slot, block.number) == (slot, number)
+            })
     }
 
     /// Where an inside host is in the index.
@@ -336,7 +456,7 @@ impl Ports {
     pub(crate) fn used_bytes(&self) -> usize {
         let indexes = self.host_index.used_bytes() + self.block_index.used_bytes();
         let records = self.hosts.used_bytes() + self.blocks.used_bytes();
-        indexes + records + self.listed.mapped_bytes()
+        indexes + records + self.slots as usize * size_of::<[u32; Transport::COUNT]>()
     }
 
     /// The pool or uplink a host's mappings are of.
@@ -347,8 +467,17 @@ impl Ports {
     pub(crate) fn usage(&self, target: Target) -> PoolUsage {
         let uplink = usize::from(target.is_uplink());
         let place = target.0 as usize % (Target::COUNT / 2);
-        let Usage { ports, blocks, .. } = self.usage[uplink][place];
-        PoolUsage { ports, blocks }
+        let Usage {
+            ports,
+            blocks,
+            cooling,
+            ..
+        } = self.usage[uplink][place];
+        PoolUsage {
+            ports,
+            blocks,
+            quarantined: cooling,
+        }
     }
 
     pub(crate) const fn host_count(&self) -> usize {
@@ -372,6 +501,7 @@ impl Ports {
             self.hosts.remove(number);
             return Err(Refusal::SessionsFull);
         }
+        self.rates[number as usize] = Bucket::default();
         Ok(number)
     }
 
@@ -395,18 +525,30 @@ impl Ports {
         self.hosts.remove(number);
     }
 
-    fn release_block(&mut self, number: u32) {
-        let block = self.blocks[number];
-        if block.host != 0 {
-            self.disown(number);
+    /// Gives back all units of a block, by its leader.
+    fn release_block(&mut self, leader: u32) {
+        if self.blocks[leader].host != 0 {
+            self.disown(leader);
         }
-        for transport in [Transport::Tcp, Transport::Udp, Transport::Icmp] {
+        let mut unit = leader;
+        while unit != 0 {
+            let next = self.blocks[unit].next_unit;
+            self.release_unit(unit);
+            unit = next;
+        }
+    }
+
+    fn release_unit(&mut self, number: u32) {
+        let block = self.blocks[number];
+        for transport in Transport::ALL {
             self.unlist(number, transport);
         }
         self.blocks.remove(number);
         let hash = self.block_hash(block.slot, block.number);
         self.block_index.remove(hash, number);
-        self.usage_of(block.target).subtract(1, 0);
+        let usage = self.usage_of(block.target);
+        usage.subtract(1, 0);
+        usage.exhausted = 0;
         self.owners.release(block.slot, block.number, self.worker);
     }
 }

@@ -9,7 +9,10 @@ use sekisho_types::{IpProtocol, VrfId, WorkerId};
 
 use super::*;
 use crate::steering::Steering;
-use crate::{Generation, PolicyInput, PoolId, PoolInput, PortForward, Refusal, Seed, VrfInput};
+use crate::{
+    Allocation, Generation, Limits, PolicyInput, PoolId, PoolInput, PortForward, Refusal, Seed,
+    VrfInput,
+};
 
 const POOL: PoolId = PoolId::new(9);
 
@@ -20,14 +23,13 @@ fn policy(last_port: u16) -> Policy {
             id: POOL,
             addresses: vec!["203.0.113.0/31".parse().unwrap()],
             ports: 1030..=last_port,
+            allocation: Allocation::default(),
         }],
         vrfs: vec![VrfInput {
             id: VrfId::new(1),
             snat: Vec::new(),
             floating_ips: Vec::new(),
-            max_sessions: None,
-            max_new_sessions: None,
-            max_host_ports: None,
+            limits: Limits::NONE,
             port_forwards: vec![PortForward {
                 protocol: IpProtocol::TCP,
                 outside: "203.0.113.1:1100".parse().unwrap(),
@@ -101,7 +103,7 @@ proptest! {
             let held = leases.iter().filter(|(other, _)| *other == transport).count();
             if what == 0 && !leases.is_empty() {
                 let (transport, lease) = leases.swap_remove(which % leases.len());
-                ports.free(lease.host, lease.block, transport, lease.outside.port() % BLOCK_PORTS);
+                ports.free(lease.host, lease.place(transport));
             } else if let Ok(lease) = allocate(&mut ports, &policy, host, transport, step) {
                 prop_assert!(policy.may_hand_out(lease.outside.tuple(), Target::pool(POOL)));
                 prop_assert!((1030..=1200).contains(&lease.outside.port()));
@@ -117,7 +119,7 @@ proptest! {
             check_lists(&ports);
         }
         for (transport, lease) in leases {
-            ports.free(lease.host, lease.block, transport, lease.outside.port() % BLOCK_PORTS);
+            ports.free(lease.host, lease.place(transport));
         }
         prop_assert_eq!((ports.host_count(), ports.block_count()), (0, 0));
         prop_assert_eq!(ports.usage(Target::pool(POOL)), PoolUsage::default());
@@ -146,21 +148,11 @@ fn a_block_outlives_the_host_that_took_it_while_others_share_it() {
         .collect();
     let shared = allocate(&mut ports, &policy, 2, Transport::Udp, 1000).unwrap();
     for lease in all {
-        ports.free(
-            lease.host,
-            lease.block,
-            Transport::Tcp,
-            lease.outside.port() % BLOCK_PORTS,
-        );
+        ports.free(lease.host, lease.place(Transport::Tcp));
     }
     assert_eq!((ports.host_count(), ports.block_count()), (1, 1));
     check_lists(&ports);
-    ports.free(
-        shared.host,
-        shared.block,
-        Transport::Udp,
-        shared.outside.port() % BLOCK_PORTS,
-    );
+    ports.free(shared.host, shared.place(Transport::Udp));
     assert_eq!((ports.host_count(), ports.block_count()), (0, 0));
 }
 

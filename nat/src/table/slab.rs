@@ -74,8 +74,9 @@ impl<T> Slab<T> {
         self.fresh as usize - 1 - self.vacancies.len()
     }
 
-    pub(crate) fn is_full(&self) -> bool {
-        self.len() + 1 == self.records.len()
+    /// Records that can still be stored.
+    pub(crate) fn vacant(&self) -> usize {
+        self.records.len() - 1 - self.len()
     }
 
     /// Octets of the records ever given out, with what is kept of free ones.
@@ -133,7 +134,7 @@ mod tests {
         let mut slab = Slab::<u64>::new(3).unwrap();
         let numbers: Vec<u32> = (10..13).filter_map(|record| slab.insert(record)).collect();
         assert_eq!(numbers, [1, 2, 3]);
-        assert!(slab.is_full());
+        assert_eq!(slab.vacant(), 0);
         assert_eq!(slab.insert(13), None);
         slab.remove(2);
         assert_eq!((slab[1], slab[2], slab[3]), (10, 0, 12));

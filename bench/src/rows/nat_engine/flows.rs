@@ -8,9 +8,9 @@ use anyhow::Result;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use sekisho_nat::{
-    DYNAMIC_PORTS, Engine, EngineConfig, Filtering, FlowKey, Generation, OutsideOwners, Policy,
-    PolicyInput, PoolId, PoolInput, PortForward, Seed, SnatRule, SnatTarget, Steering, Timers,
-    VrfInput,
+    Allocation, DYNAMIC_PORTS, Engine, EngineConfig, Filtering, FlowKey, Generation, Limits,
+    OutsideOwners, Policy, PolicyInput, PoolId, PoolInput, PortForward, Seed, SnatRule, SnatTarget,
+    Steering, Timers, VrfInput,
 };
 use sekisho_types::{IpProtocol, VrfId, WorkerId};
 
@@ -81,18 +81,16 @@ impl Flows {
 
 /// An engine for `sessions`, with a pool that has ports for 16 M and more.
 pub(super) fn engine(sessions: usize, timeout: Duration, filtering: Filtering) -> Result<Engine> {
+    let pool = SnatTarget::Pool(PoolId::new(1));
     let rule = SnatRule {
-        source: "10.0.0.0/8".parse()?,
-        target: SnatTarget::Pool(PoolId::new(1)),
         filtering,
+        ..SnatRule::new("10.0.0.0/8".parse()?, pool)
     };
     let tenant = |number: u32| VrfInput {
         id: VrfId::new(number as u16 + 1),
         snat: vec![rule],
         floating_ips: Vec::new(),
-        max_sessions: None,
-        max_new_sessions: None,
-        max_host_ports: None,
+        limits: Limits::NONE,
         port_forwards: if number == 0 {
             vec![FORWARD]
         } else {
@@ -104,6 +102,7 @@ pub(super) fn engine(sessions: usize, timeout: Duration, filtering: Filtering) -
             id: PoolId::new(1),
             addresses: vec!["100.64.0.0/22".parse()?],
             ports: DYNAMIC_PORTS,
+            allocation: Allocation::default(),
         }],
         vrfs: (0..TENANTS).map(tenant).collect(),
         timers: Timers {
@@ -111,7 +110,7 @@ pub(super) fn engine(sessions: usize, timeout: Duration, filtering: Filtering) -
             tcp_established: timeout,
             tcp_transitory: timeout,
             icmp: timeout,
-            inbound_refresh: true,
+            ..Timers::default()
         },
         ..PolicyInput::default()
     };

@@ -12,8 +12,9 @@ use std::sync::Arc;
 
 use sekisho_mgmt::config::model::{self, Config, PortKind, Segment as SegmentConfig, SnatTarget};
 use sekisho_nat::{
-    Filtering, FloatingIp, Generation, OutsideOwners, Policy, PolicyError, PolicyInput, PoolId,
-    PoolInput, PortForward, SnatRule, Steering, Timers, UplinkInput, VrfInput,
+    Allocation, Filtering, FloatingIp, Generation, Limits, MappingMode, OutsideOwners, Policy,
+    PolicyError, PolicyInput, PoolId, PoolInput, PortForward, RuleTimeouts, SnatRule, Steering,
+    Timers, UplinkInput, VrfInput,
 };
 use sekisho_routing::{
     ConnectedRoute, InterfaceRef, LocalRoute, NatRoute, RoutingConfig, StaticRoute,
@@ -288,6 +289,7 @@ impl Planner {
             id: self.pool_id(&pool.name),
             addresses: pool.addresses.clone(),
             ports: pool.ports.0..=pool.ports.1,
+            allocation: allocation(pool),
         });
         let uplinks = config.uplinks.iter().map(|uplink| UplinkInput {
             id: self.uplink_id(&uplink.name),
@@ -312,7 +314,10 @@ impl Planner {
                 tcp_established: config.nat.tcp_established,
                 tcp_transitory: config.nat.tcp_transitory,
                 icmp: config.nat.icmp,
-                ..Timers::default()
+                inbound_refresh: config.nat.inbound_refresh,
+                udp_short: config.nat.short_udp,
+                udp_short_ports: config.nat.short_udp_ports.clone(),
+                quarantine: config.nat.port_quarantine,
             },
         };
         Policy::build(
@@ -331,7 +336,18 @@ impl Planner {
         };
         let rule = |rule: &model::SnatRule| SnatRule {
             source: rule.source,
+            destination: rule.destination,
             target: target(&rule.to),
+            mapping: match rule.mapping {
+                model::MappingMode::EndpointIndependent => MappingMode::EndpointIndependent,
+                model::MappingMode::EndpointDependent => MappingMode::EndpointDependent,
+            },
+            timeouts: RuleTimeouts {
+                udp: rule.timeouts.udp,
+                tcp_established: rule.timeouts.tcp_established,
+                tcp_transitory: rule.timeouts.tcp_transitory,
+                icmp: rule.timeouts.icmp,
+            },
             filtering: match rule.filtering {
                 model::Filtering::EndpointIndependent => Filtering::EndpointIndependent,
                 model::Filtering::AddressDependent => Filtering::AddressDependent,
@@ -354,10 +370,16 @@ impl Planner {
             snat: tenant.snat.iter().map(rule).collect(),
             floating_ips: tenant.floating_ips.iter().map(floating).collect(),
             port_forwards: tenant.port_forwards.iter().map(forward).collect(),
-            max_sessions: tenant.max_sessions.map(share),
-            max_new_sessions: tenant.max_new_sessions.map(share),
-            // A host is one worker's.
-            max_host_ports: tenant.max_ports_per_host,
+            limits: Limits {
+                sessions: tenant.max_sessions.map(share),
+                new_sessions: tenant.max_new_sessions.map(share),
+                ports: tenant.max_ports.map(share),
+                reserved_sessions: share(tenant.reserved_sessions),
+                // A host is one worker's.
+                host_sessions: tenant.max_sessions_per_host,
+                host_new_sessions: tenant.max_new_sessions_per_host,
+                host_ports: tenant.max_ports_per_host,
+            },
         }
     }
 
@@ -469,4 +491,15 @@ fn host_addresses(config: &Config) -> Vec<IpAddr> {
         .chain(underlay)
         .collect();
     all.into_iter().collect()
+}
+
+/// How the ports of a pool are handed out.
+fn allocation(pool: &model::NatPool) -> Allocation {
+    Allocation {
+        block_size: pool.block_size,
+        blocks_per_host: pool.blocks_per_host,
+        single_ports: pool.allocation == model::Allocation::Ports,
+        preserve_parity: pool.preserve_parity,
+        preserve_class: pool.preserve_class,
+    }
 }

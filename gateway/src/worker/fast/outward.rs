@@ -190,7 +190,7 @@ impl Worker {
         let source = Ipv4Addr::from_octets(lanes.heads.src(lane).to_le_bytes());
         if nat.stateful {
             let key = nat_flow(&lanes.heads, lane);
-            if policy.scope(vrf, key.src, key.protocol) == Scope::Stateful {
+            if policy.scope(vrf, key.src, *key.dst.ip(), key.protocol) == Scope::Stateful {
                 return if policy.inside_owner(vrf, source) == self.id {
                     Without::Session
                 } else {
@@ -204,7 +204,8 @@ impl Worker {
             return Without::Floating(outside);
         }
         let exempt = || {
-            let rule = policy.snat(vrf, source);
+            let remote = Ipv4Addr::from_octets(lanes.heads.dst(lane).to_le_bytes());
+            let rule = policy.snat(vrf, source, remote);
             rule.is_some_and(|rule| rule.target == SnatTarget::NoNat)
         };
         let advertised = segment.advertise && segment.prefix.contains(source);

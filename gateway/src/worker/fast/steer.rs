@@ -53,7 +53,11 @@ impl Worker {
     fn needs_state(&self, lanes: &Lanes, lane: usize) -> bool {
         let key = nat_flow(&lanes.heads, lane);
         let vrf = lanes.tunnel.vrf[lane];
-        let scope = || self.snapshot.nat.scope(vrf, key.src, key.protocol);
+        let scope = || {
+            self.snapshot
+                .nat
+                .scope(vrf, key.src, *key.dst.ip(), key.protocol)
+        };
         lanes.stateful.has(lane) && scope() == Scope::Stateful
     }
 

@@ -35,6 +35,7 @@ pub(super) fn validate(raw: &Raw, p: &mut Problems<'_>) -> Option<Config> {
     let nat = nat::timers(raw.nat.as_ref(), p);
     let tenants = tenant::tenants(raw, &names, p);
     outside::check(raw, p);
+    check_reserves(raw, p);
     Some(Config {
         gateway: gateway?,
         underlay: underlay.ok()?,
@@ -47,6 +48,39 @@ pub(super) fn validate(raw: &Raw, p: &mut Problems<'_>) -> Option<Config> {
         nat,
         tenants: tenants?,
     })
+}
+
+/// Room for sessions is reserved once, and nobody may have less than is kept for him.
+fn check_reserves(raw: &Raw, p: &mut Problems<'_>) {
+    let most = raw.gateway.as_ref().map(|gateway| &gateway.max_sessions);
+    let most = most.map_or(provider::MAX_SESSIONS, |most| {
+        or(most, provider::MAX_SESSIONS)
+    });
+    let mut all = 0u64;
+    for tenant in &raw.tenants {
+        let Some(reserved) = &tenant.reserved_sessions else {
+            continue;
+        };
+        all += u64::from(reserved.value);
+        if let Some(limit) = &tenant.max_sessions
+            && limit.value < reserved.value
+        {
+            let message = format!(
+                "{} sessions are reserved for a tenant that may have {}; raise max-sessions or lower \
+                 this",
+                reserved.value, limit.value
+            );
+            p.error(&reserved.at, message);
+        }
+        if all > u64::from(most) {
+            let message = format!(
+                "the tenants up to here reserve {all} sessions, and the gateway holds {most}; raise \
+                 max-sessions in [gateway] or reserve less"
+            );
+            p.error(&reserved.at, message);
+            return;
+        }
+    }
 }
 
 /// Something was wrong, and has been reported.

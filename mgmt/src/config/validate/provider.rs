@@ -16,6 +16,9 @@ use super::{Names, Reported, all, check_host, family, or, refer, unique, uplink_
 /// The Ethernet payload every port can carry unless told otherwise.
 pub(super) const DEFAULT_MTU: u16 = 1500;
 
+/// Most NAT sessions, if nothing is said.
+pub(super) const MAX_SESSIONS: u32 = 1_000_000;
+
 pub(super) fn gateway(raw: Option<&raw::Gateway>, p: &mut Problems<'_>) -> Option<Gateway> {
     let workers = raw.map_or(1, |raw| or(&raw.workers, 1));
     let cpus = raw.and_then(|raw| raw.cpus.as_ref());
@@ -45,7 +48,7 @@ pub(super) fn gateway(raw: Option<&raw::Gateway>, p: &mut Problems<'_>) -> Optio
         cpus: cpus.map_or_else(Vec::new, |cpus| cpus.iter().map(|cpu| cpu.value).collect()),
         hugepages: raw.map_or(Hugepages::Auto, |raw| or(&raw.hugepages, Hugepages::Auto)),
         memory_mib: field(|raw| &raw.memory_mib, 256),
-        max_sessions: field(|raw| &raw.max_sessions, 1_000_000),
+        max_sessions: field(|raw| &raw.max_sessions, MAX_SESSIONS),
         api_socket: raw.and_then(|raw| raw.api_socket.as_ref()).map_or_else(
             || PathBuf::from(crate::DEFAULT_SOCKET),
             |path| path.value.clone(),

@@ -5,14 +5,14 @@ use std::net::{IpAddr, Ipv4Addr};
 use sekisho_types::{Ipv4Prefix, MacAddr, Prefix, Vni};
 
 use crate::config::model::{
-    Filtering, FloatingIp, InterfaceAddress, PortForward, Segment, SnatRule, SnatTarget,
-    StaticEndpoint, StaticRoute, Tenant,
+    Filtering, FloatingIp, InterfaceAddress, MappingMode, PortForward, Segment, SnatRule,
+    SnatTarget, StaticEndpoint, StaticRoute, Tenant,
 };
 use crate::config::problem::{Located, Problems};
 use crate::config::raw::{self, Maybe, Raw};
 
 use super::provider::{Surroundings, check_mac, overlap, static_routes, uplink_mtu};
-use super::{Names, all, check_host, family, or, refer, unique, uplink_addresses};
+use super::{Names, all, check_host, family, nat, or, refer, unique, uplink_addresses};
 
 /// What VXLAN adds to an inner IP packet: Ethernet 14, VXLAN 8, UDP 8, IPv4 20.
 const VXLAN_OVERHEAD: u16 = 50;
@@ -53,6 +53,10 @@ pub(super) fn tenants(raw: &Raw, names: &Names, p: &mut Problems<'_>) -> Option<
             port_forwards: port_forwards?,
             max_sessions: limit(&tenant.max_sessions),
             max_new_sessions: limit(&tenant.max_new_sessions),
+            max_ports: limit(&tenant.max_ports),
+            reserved_sessions: limit(&tenant.reserved_sessions).unwrap_or(0),
+            max_sessions_per_host: limit(&tenant.max_sessions_per_host),
+            max_new_sessions_per_host: limit(&tenant.max_new_sessions_per_host),
             max_ports_per_host: limit(&tenant.max_ports_per_host),
         })
     }))
@@ -384,12 +388,17 @@ fn gateways(tenant: &raw::Tenant) -> impl Iterator<Item = &InterfaceAddress> {
 }
 
 fn snat(tenant: &raw::Tenant, names: &Names, p: &mut Problems<'_>) -> Option<Vec<SnatRule>> {
-    let mut earlier: Vec<&Located<Ipv4Prefix>> = Vec::new();
+    let mut earlier: Vec<(&Located<Ipv4Prefix>, Option<Ipv4Prefix>)> = Vec::new();
     for rule in &tenant.snat {
         let Some(source) = &rule.source else {
             continue;
         };
-        if let Some(wider) = earlier.iter().find(|wider| wider.covers(source.value)) {
+        let destination = rule.destination.as_ref().map(|prefix| prefix.value);
+        let hides = |(wider, to): &&(&Located<Ipv4Prefix>, Option<Ipv4Prefix>)| {
+            let to_all = to.is_none_or(|to| destination.is_some_and(|other| to.covers(other)));
+            wider.covers(source.value) && to_all
+        };
+        if let Some((wider, _)) = earlier.iter().find(hides) {
             let message = format!(
                 "this rule never matches: {} ({}) stands before it; put the longer prefix first",
                 wider.value,
@@ -397,16 +406,38 @@ fn snat(tenant: &raw::Tenant, names: &Names, p: &mut Problems<'_>) -> Option<Vec
             );
             p.warn(&source.at, message);
         }
-        earlier.push(source);
+        earlier.push((source, destination));
     }
     all(tenant.snat.iter().map(|rule| {
         let to = snat_target(rule, names, p);
+        let timeouts = nat::timeouts(&rule.timeouts, p);
+        let mapping = or(&rule.mapping, MappingMode::default());
         Some(SnatRule {
             source: rule.source.as_ref()?.value,
+            destination: rule.destination.as_ref().map(|prefix| prefix.value),
             to: to?,
-            filtering: or(&rule.filtering, Filtering::default()),
+            mapping,
+            filtering: filtering(rule, mapping, p),
+            timeouts,
         })
     }))
+}
+
+/// Who is let in: with endpoint-dependent mapping there is one choice.
+fn filtering(rule: &raw::Snat, mapping: MappingMode, p: &mut Problems<'_>) -> Filtering {
+    if mapping == MappingMode::EndpointIndependent {
+        return or(&rule.filtering, Filtering::default());
+    }
+    if let Some(filtering) = &rule.filtering
+        && filtering.value != Filtering::AddressAndPortDependent
+    {
+        p.error(
+            &filtering.at,
+            "endpoint-dependent mapping lets in exactly whom the host has sent to; write \
+             \"address-and-port-dependent\" or leave it out",
+        );
+    }
+    Filtering::AddressAndPortDependent
 }
 
 fn snat_target(rule: &raw::Snat, names: &Names, p: &mut Problems<'_>) -> Option<SnatTarget> {

@@ -67,6 +67,10 @@ fn a_filter_that_opens_admits_strangers_once_the_sweep_has_come_by() {
     bench
         .engine
         .clear(&SessionFilter::default(), Cursor::default(), u32::MAX);
+    // The port is kept back for a while.
+    assert_eq!(bench.back(UDP, Z, outside), Err(Refusal::Filtered));
+    bench.wait(120);
+    bench.engine.age(bench.now, 0);
     assert_eq!(bench.back(UDP, Z, outside), Err(Refusal::NoMapping));
 }
 

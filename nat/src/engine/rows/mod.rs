@@ -2,10 +2,13 @@
 //! are shown on.
 
 mod aging;
+mod dependent;
 mod icmp;
+mod limits;
 mod memory;
 mod policy;
 mod pools;
+mod ports;
 mod tcp;
 mod udp;
 
@@ -50,22 +53,17 @@ fn pool(id: u16, addresses: &[&str]) -> PoolInput {
         id: PoolId::new(id),
         addresses: addresses.iter().map(|text| text.parse().unwrap()).collect(),
         ports: DYNAMIC_PORTS,
+        allocation: Allocation::default(),
     }
 }
 
 fn vrf(id: VrfId, target: SnatTarget) -> VrfInput {
     VrfInput {
         id,
-        snat: vec![SnatRule {
-            source: "172.16.0.0/12".parse().unwrap(),
-            target,
-            filtering: Filtering::default(),
-        }],
+        snat: vec![SnatRule::new("172.16.0.0/12".parse().unwrap(), target)],
         floating_ips: Vec::new(),
         port_forwards: Vec::new(),
-        max_sessions: None,
-        max_new_sessions: None,
-        max_host_ports: None,
+        limits: Limits::NONE,
     }
 }
 
@@ -216,3 +214,19 @@ const B: &str = "172.16.10.12:5000";
 const Y: &str = "192.0.2.1:80";
 const Y_OTHER: &str = "192.0.2.1:8080";
 const Z: &str = "192.0.2.2:80";
+
+const INSIDE: &str = "172.16.10.12:80";
+const OUTSIDE: &str = "203.0.113.20:8080";
+
+fn with_forward(outside: &str) -> PolicyInput {
+    let mut policy = input();
+    policy.vrfs[0]
+        .port_forwards
+        .push(forward(TCP, outside, INSIDE));
+    policy
+}
+
+fn connect_forward(bench: &mut Bench, remote: &str) -> Result<Inbound, Refusal> {
+    let syn = segment(TcpSegment::SYN, 700, 0);
+    bench.receive(TCP, remote, tuple(OUTSIDE), syn)
+}

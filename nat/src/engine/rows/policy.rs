@@ -2,17 +2,6 @@
 
 use super::*;
 
-const INSIDE: &str = "172.16.10.12:80";
-const OUTSIDE: &str = "203.0.113.20:8080";
-
-fn with_forward(outside: &str) -> PolicyInput {
-    let mut policy = input();
-    policy.vrfs[0]
-        .port_forwards
-        .push(forward(TCP, outside, INSIDE));
-    policy
-}
-
 fn floating_ip() -> FloatingIp {
     FloatingIp {
         outside: Ipv4Addr::new(203, 0, 113, 70),
@@ -21,11 +10,6 @@ fn floating_ip() -> FloatingIp {
 }
 
 /// Opens a connection from outside to a port forward.
-fn connect_forward(bench: &mut Bench, remote: &str) -> Result<Inbound, Refusal> {
-    let syn = segment(TcpSegment::SYN, 700, 0);
-    bench.receive(TCP, remote, tuple(OUTSIDE), syn)
-}
-
 #[test]
 fn a_port_forward_admits_every_remote_and_answers_from_its_outside_tuple() {
     let mut bench = Bench::new(&with_forward(OUTSIDE));
@@ -313,137 +297,4 @@ fn u13_a_filter_changes_with_the_policy_at_once_and_with_nothing_else() {
         Err(Refusal::Filtered)
     );
     assert_eq!(bench.back(UDP, Z, outside), Ok(tuple(A)));
-}
-
-/// Tenants that may have so many sessions each.
-fn limited(sessions: u32) -> PolicyInput {
-    let mut policy = input();
-    for vrf in &mut policy.vrfs {
-        vrf.max_sessions = Some(sessions);
-    }
-    policy
-}
-
-/// Opens flows of a tenant, one by one or together, and counts those that are refused.
-fn open(bench: &mut Bench, vrf: VrfId, ports: std::ops::Range<u16>, together: bool) -> usize {
-    let key = |port: u16| FlowKey {
-        src: SocketAddrV4::new(Ipv4Addr::new(172, 16, 10, 11), port),
-        dst: tuple(Y),
-        protocol: UDP,
-    };
-    let mut refused = 0;
-    let mut note = |outcome: Result<Outbound, Refusal>| match outcome {
-        Ok(Outbound::Translated { .. }) => {}
-        Err(Refusal::TenantLimit | Refusal::TenantRate | Refusal::HostLimit) => refused += 1,
-        other => panic!("{other:?}"),
-    };
-    if together {
-        let departure = |port| Departure {
-            probe: bench.engine.probe_outbound(vrf, &key(port)),
-            tcp: NONE,
-            egress: UPLINK,
-        };
-        let departures: Vec<Departure> = ports.map(departure).collect();
-        let now = bench.now;
-        bench
-            .engine
-            .outbound_batch(now, &departures, |_, outcome| note(outcome));
-    } else {
-        for port in ports {
-            let key = key(port);
-            note(bench.send(vrf, UDP, key.src, key.dst, NONE));
-        }
-    }
-    refused
-}
-
-#[test]
-fn c04_a_tenant_has_no_more_sessions_than_its_limit_and_others_go_on() {
-    for together in [false, true] {
-        let mut bench = Bench::new(&limited(100));
-        assert_eq!(open(&mut bench, VRF, 1000..1150, together), 50);
-        assert_eq!(bench.engine.sessions_of_vrf(VRF), 100);
-        // Nothing is left of what was refused; what is there goes on.
-        assert_eq!(bench.engine.stats().mappings, 100);
-        assert_eq!(open(&mut bench, VRF, 1000..1100, together), 0);
-        assert_eq!(open(&mut bench, OTHER_VRF, 1000..1100, together), 0);
-        let refused = bench.engine.stats().refusals[Refusal::TenantLimit.index()];
-        assert_eq!(refused, 50);
-        // Room again once they expired.
-        bench.wait(301);
-        let now = bench.now;
-        while bench.engine.age(now, 4096) > 0 {}
-        assert_eq!(open(&mut bench, VRF, 2000..2150, together), 50);
-    }
-}
-
-#[test]
-fn c04_a_lower_limit_ends_no_session_and_a_higher_one_counts_at_once() {
-    let mut bench = Bench::new(&input());
-    assert_eq!(open(&mut bench, VRF, 1000..1100, false), 0);
-    bench.apply(&limited(10), 2);
-    assert_eq!(open(&mut bench, VRF, 1000..1100, false), 0);
-    assert_eq!(open(&mut bench, VRF, 2000..2001, false), 1);
-    bench.apply(&limited(101), 3);
-    assert_eq!(open(&mut bench, VRF, 2000..2002, false), 1);
-}
-
-#[test]
-fn c04_connections_to_a_port_forward_count() {
-    let mut policy = with_forward(OUTSIDE);
-    policy.vrfs[0].max_sessions = Some(2);
-    let mut bench = Bench::new(&policy);
-    assert!(connect_forward(&mut bench, Y).is_ok());
-    assert!(connect_forward(&mut bench, Z).is_ok());
-    let third = connect_forward(&mut bench, Y_OTHER);
-    assert_eq!(third.unwrap_err(), Refusal::TenantLimit);
-}
-
-#[test]
-fn c05_a_tenant_opens_no_more_sessions_in_a_second_than_its_rate() {
-    for together in [false, true] {
-        let mut policy = input();
-        policy.vrfs[0].max_new_sessions = Some(20);
-        let mut bench = Bench::new(&policy);
-        assert_eq!(open(&mut bench, VRF, 1000..1050, together), 30);
-        assert_eq!(bench.engine.stats().mappings, 20);
-        // What is there goes on, and other tenants have no such limit.
-        assert_eq!(open(&mut bench, VRF, 1000..1020, together), 0);
-        assert_eq!(open(&mut bench, OTHER_VRF, 1000..1050, together), 0);
-        bench.wait(1);
-        assert_eq!(open(&mut bench, VRF, 2000..2050, together), 30);
-        let refused = bench.engine.stats().refusals[Refusal::TenantRate.index()];
-        assert_eq!(refused, 60);
-    }
-}
-
-#[test]
-fn c02_all_protocols_of_a_host_use_one_pool_address() {
-    let mut bench = Bench::new(&input());
-    for host in 1..=40 {
-        let inside = format!("172.16.10.{host}:1000");
-        let addresses = [TCP, UDP, ICMP].map(|protocol| *bench.out(protocol, &inside, Y).ip());
-        assert_eq!(addresses, [addresses[0]; 3], "{inside}");
-    }
-}
-
-#[test]
-fn c04_a_host_has_no_more_ports_than_its_limit_and_others_go_on() {
-    for together in [false, true] {
-        let mut policy = input();
-        policy.vrfs[0].max_host_ports = Some(100);
-        let mut bench = Bench::new(&policy);
-        assert_eq!(open(&mut bench, VRF, 1000..1150, together), 50);
-        assert_eq!(bench.engine.stats().mappings, 100);
-        // A port it has serves further flows; another host and another tenant have their own.
-        bench.out(UDP, "172.16.10.11:1000", Z);
-        bench.out(UDP, "172.16.10.77:1000", Y);
-        assert_eq!(open(&mut bench, OTHER_VRF, 1000..1150, together), 0);
-        let refused = bench.engine.stats().refusals[Refusal::HostLimit.index()];
-        assert_eq!(refused, 50);
-        bench.wait(301);
-        let now = bench.now;
-        while bench.engine.age(now, 4096) > 0 {}
-        assert_eq!(open(&mut bench, VRF, 3000..3100, together), 0);
-    }
 }
