@@ -20,7 +20,7 @@ pub(crate) fn test(long: bool, filter: Option<&str>) -> Result<()> {
     build()?;
     let mut arguments = vec!["test", "--workspace", "--no-fail-fast"];
     if long {
-        arguments.extend(["--features", "sekisho-tests/long"]);
+        arguments.extend(["--features", "sekisho-tests/long,sekisho-nat/long"]);
     }
     arguments.extend(filter);
     run(&arguments)

@@ -124,7 +124,7 @@ impl Engine {
         let remote = probe.peer.address();
         let rule = self.policy.snat(inside.vrf(), inside.address(), remote)?;
         let leads = self.target_of(mapping).is_of(rule.target);
-        (leads && !self.mappings[mapping].is_own()).then_some(rule.filtering)
+        (leads && !self.mappings[mapping].is_own()).then_some(rule.filter())
     }
 
     /// Why a packet nobody asked for is refused.

@@ -5,7 +5,7 @@
 
 use super::{Engine, Probe};
 use crate::key::{Transport, Word};
-use crate::policy::{Filtering, MappingMode, SnatRule, Target};
+use crate::policy::{Filtering, SnatRule, Target};
 use crate::ports::{Lease, Place};
 use crate::refusal::Refusal;
 use crate::session::{Mapping, uplink_mark};
@@ -394,6 +394,5 @@ impl Engine {
 
 /// Whether a rule keeps mappings that everybody may use.
 fn lets_everybody_in(rule: &SnatRule) -> bool {
-    rule.filtering == Filtering::EndpointIndependent
-        && rule.mapping == MappingMode::EndpointIndependent
+    rule.filter() == Filtering::EndpointIndependent
 }

@@ -59,7 +59,7 @@ pub(super) fn build(
         (address_key(address), OutsideAddress { used_for, shared })
     };
     let key = steering.key();
-    let open = |rule: &SnatRule| rule.filtering == Filtering::EndpointIndependent;
+    let open = |rule: &SnatRule| rule.filter() == Filtering::EndpointIndependent;
     Ok(Policy {
         has_open_rules: input.vrfs.iter().flat_map(|vrf| &vrf.snat).any(open),
         generation,

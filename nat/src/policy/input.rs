@@ -191,6 +191,15 @@ impl SnatRule {
         }
     }
 
+    /// Who is let in toward its sources: only exact remotes where a mapping is toward one of them.
+    #[inline]
+    pub const fn filter(&self) -> Filtering {
+        match self.mapping {
+            MappingMode::EndpointIndependent => self.filtering,
+            MappingMode::EndpointDependent => Filtering::AddressAndPortDependent,
+        }
+    }
+
     /// Whether it matches a source and a destination.
     #[inline]
     pub fn matches(&self, inside: Ipv4Addr, remote: Ipv4Addr) -> bool {
