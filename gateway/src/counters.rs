@@ -48,7 +48,7 @@ pub struct WorkerCounters {
     pub handed_over: Counter,
     /// Packets got from another worker.
     pub taken_over: Counter,
-    /// Packets that wait for ARP or neighbour discovery at this moment.
+    /// Packets that wait for ARP, neighbour discovery or their first fragment at this moment.
     pub held: Counter,
     /// The kernel's number of the worker's thread.
     pub thread: Counter,

@@ -72,7 +72,14 @@ drop_reasons! {
     NatHostRate = "nat-host-rate", "The host opens more sessions in a second than its tenant's max-new-sessions-per-host allows.";
     NatPortsExhausted = "nat-ports-exhausted", "The pool has no free port for the host.";
     NatProtocol = "nat-protocol", "The protocol has no ports to translate; only a floating IP carries it.";
-    NatFragment = "nat-fragment", "A fragment of a packet that needs port translation.";
+    FragmentMalformed = "fragment-malformed", "A fragment that can be part of no packet: empty, of an odd length, or beyond 65,535 octets.";
+    FragmentTiny = "fragment-tiny", "A first fragment without the whole TCP, UDP or ICMP header, or another in its place.";
+    FragmentDuplicate = "fragment-duplicate", "A fragment that came already.";
+    FragmentOverlap = "fragment-overlap", "A fragment that overlaps another, or of a packet of which two did.";
+    FragmentTooMany = "fragment-too-many", "A packet in more than 64 fragments.";
+    FragmentTimeout = "fragment-timeout", "The first fragment of the packet did not come within two seconds.";
+    FragmentTableFull = "fragment-table-full", "Too many packets are incomplete, or too many fragments wait, in the tenant or from outside.";
+    FragmentRefused = "fragment-refused", "A later fragment of a packet whose first was refused.";
     NatIcmpError = "nat-icmp-error", "An ICMP error about no session we know, or malformed.";
     NatNotSyn = "nat-not-syn", "A TCP segment that neither belongs to a session nor opens one.";
     NatNoUplinkAddress = "nat-no-uplink-address", "SNAT to an uplink that has no IPv4 address.";

@@ -8,6 +8,8 @@
 //! - [`OutsideOwners`]: which worker owns which block of ports of which outside address; the only
 //!   thing workers share, made of atomics.
 //! - [`Engine`]: the sessions and mappings of one worker.
+//! - [`Fragments`]: what the fragments of a packet have in common, so that those without ports go the way
+//!   of the first.
 //!
 //! Mapping is endpoint-independent, filtering address-dependent by default, pooling paired
 //! (RFC 4787, RFC 5382, RFC 5508, RFC 7857).
@@ -30,6 +32,7 @@
 #![forbid(unsafe_code)]
 
 mod engine;
+mod fragments;
 mod key;
 mod owners;
 mod policy;
@@ -46,6 +49,9 @@ mod time;
 pub use engine::{
     Candidate, Cursor, Departure, Engine, EngineConfig, ErrorTarget, Hit, Inbound, Memory,
     Outbound, Probe, SessionFilter, SessionView, Stats,
+};
+pub use fragments::{
+    Datagram, Fragment, FragmentLimits, Fragments, Place, Ports, Refused, Verdict,
 };
 pub use key::{FlowKey, TcpSegment, WireFlow};
 pub use owners::OutsideOwners;

@@ -4,9 +4,11 @@ use std::net::Ipv4Addr;
 
 use sekisho_types::{VrfId, WorkerId};
 
+use crate::fragments::Datagram;
 use crate::seed::{HashKey, Seed};
 
 const INSIDE_DOMAIN: u64 = 0x10;
+const FRAGMENT_DOMAIN: u64 = 0x11;
 
 /// The pure function that spreads inside addresses over workers. Fixed from start to end: every
 /// worker and the control plane hold the same one.
@@ -36,6 +38,19 @@ impl Steering {
             u64::from(u32::from(inside)),
             u64::from(vrf.value()),
         );
+        self.worker(hash)
+    }
+
+    /// The worker at which the fragments of a packet to a shared outside address meet, until the
+    /// first has told the port and so the owner.
+    pub fn fragment_meeting(&self, packet: &Datagram) -> WorkerId {
+        let addresses = u64::from(u32::from(packet.src)) << 32 | u64::from(u32::from(packet.dst));
+        let rest = u64::from(packet.id) << 8 | u64::from(packet.protocol.0);
+        self.worker(self.key.hash(FRAGMENT_DOMAIN, addresses, rest))
+    }
+
+    #[inline]
+    fn worker(&self, hash: u64) -> WorkerId {
         WorkerId::new((((hash >> 32) * u64::from(self.workers)) >> 32) as u8)
     }
 

@@ -5,6 +5,8 @@ mod crews;
 mod drive;
 mod fib;
 mod flows;
+#[cfg(test)]
+mod fragments;
 mod frames;
 mod frames6;
 mod gaps;

@@ -119,6 +119,9 @@ const FLOATING: u32 = 0xcb10_0000;
 /// Buffers enough for the full mix, which keeps thousands on their way.
 const BUFFERS: u32 = (1 << 15) - 1;
 
+/// The rings of a port, which DPDK makes whatever is asked, and gives back if they are a queue's.
+const RINGS: u16 = 16;
+
 static WORLDS: AtomicU32 = AtomicU32::new(0);
 
 /// A gateway with its surroundings.
@@ -170,7 +173,7 @@ impl World {
             (0..shape.workers).map(|_| queues()).collect();
         for (index, name) in names.enumerate() {
             let options = PortOptions {
-                queues: shape.workers.into(),
+                queues: RINGS,
                 ..PortOptions::new(Driver::Ring)
             };
             let Port { handle, rx, tx } =

@@ -1,7 +1,7 @@
 //! A worker: an lcore that polls its queue of every port and runs each burst to completion.
 //!
 //! A packet's way, one file a step: `input` (frames, tunnels), `arp`, `route` (tables, owner,
-//! translation), `handover`, `nat`, `hold`, `forward` (MTU, rewrite, encapsulation),
+//! translation), `reassembly` (fragments), `handover`, `nat`, `hold`, `forward` (MTU, rewrite, encapsulation),
 //! `output`; or `punt`, or `icmp`. IPv6 has files of its own: `input6`, `nd` (neighbour discovery),
 //! `packet6`, `route6`, `forward6`, `icmp6`; it needs neither owner nor translation. On a worker there is no syscall while there is work, no
 //! lock, no allocation and no log line.
@@ -25,6 +25,7 @@ mod output;
 mod packet;
 mod packet6;
 mod punt;
+mod reassembly;
 mod rewrite;
 mod route;
 mod route6;
@@ -37,7 +38,7 @@ use std::time::{Duration, Instant};
 use sekisho_dpdk::{Burst, Mbuf, Mempool, RxQueue, TxQueue};
 use sekisho_fib::{Leaf, Link, Reader};
 use sekisho_host::{ErrorLimiter, Limits, Policer};
-use sekisho_nat::{Engine, Time};
+use sekisho_nat::{Engine, FragmentLimits, Fragments, Time};
 use sekisho_types::{VrfId, WorkerId};
 
 use self::handover::Handover;
@@ -111,6 +112,7 @@ pub struct Worker {
     now_ns: u64,
     hold: Hold<Packet>,
     hold6: Hold<Packet6>,
+    fragments: Fragments<Packet>,
     released: Vec<Release<Packet>>,
     released6: Vec<Release<Packet6>>,
     clearing: Option<nat::Clearing>,
@@ -142,6 +144,7 @@ impl Worker {
             now_ns: 0,
             hold: Hold::new(),
             hold6: Hold::new(),
+            fragments: Fragments::new(FragmentLimits::default(), parts.seed),
             released: Vec::with_capacity(MAX_HELD),
             released6: Vec::with_capacity(MAX_HELD),
             clearing: None,
@@ -251,6 +254,7 @@ impl Worker {
     /// of the control plane, a slice of aging.
     pub fn end_turn(&mut self) {
         self.release_held();
+        self.expire_fragments();
         self.flush();
         self.serve_commands();
         let now = self.nat_now();
@@ -310,6 +314,7 @@ impl Worker {
     fn route(&mut self, mut packet: Packet) {
         let way = self.find_way(&mut packet);
         self.finish(packet, way);
+        self.release_fragments();
     }
 
     fn finish(&mut self, packet: Packet, way: Way) {
@@ -322,6 +327,12 @@ impl Worker {
                 Ok(()) => self.counters.handed_over.add(1),
                 Err(reason) => self.counters.dropped(reason),
             },
+            Way::AwaitFirst(place) => {
+                if let Err(packet) = self.fragments.wait(place, packet) {
+                    self.drop(packet.mbuf, DropReason::FragmentTableFull);
+                }
+                self.count_held();
+            }
             Way::Resolve(neighbor) => {
                 self.need(neighbor);
                 let now = Duration::from_nanos(self.now_ns);
@@ -334,7 +345,7 @@ impl Worker {
     }
 
     fn count_held(&self) {
-        let held = self.hold.len() + self.hold6.len();
+        let held = self.hold.len() + self.hold6.len() + self.fragments.held();
         self.counters.held.set(held as u64);
     }
 

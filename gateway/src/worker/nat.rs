@@ -71,8 +71,14 @@ impl Worker {
         let refuse = |reason| Way::Refuse(reason, None);
         let now = self.nat_now();
         match header.payload {
-            Payload::Fragment { .. } => return Err(refuse(DropReason::NatFragment)),
-            Payload::EchoReply | Payload::Other => return Err(refuse(DropReason::NatProtocol)),
+            Payload::Fragment { .. } | Payload::EchoReply | Payload::Other => {
+                return Err(refuse(DropReason::NatProtocol));
+            }
+            Payload::Later => {
+                let outside = self.nat.known_outside(now, vrf, &key_of(&header.flow));
+                let outside = outside.ok_or(refuse(DropReason::FragmentRefused))?;
+                return Ok((*outside.ip(), outside.port()));
+            }
             Payload::IcmpError(quoted) => {
                 let outside = quoted
                     .filter(|quoted| quoted.dst == header.flow.src)
@@ -101,10 +107,19 @@ impl Worker {
     /// Whom a packet to a shared outside address is for.
     pub(super) fn translate_in(&mut self, header: &Header) -> Result<Inside, DropReason> {
         let now = self.nat_now();
-        if let Payload::IcmpError(quoted) = header.payload {
-            let quoted = quoted.ok_or(DropReason::NatIcmpError)?;
-            let target = self.nat.error_from_outside(now, &key_of(&quoted));
-            let target = target.ok_or(DropReason::NatIcmpError)?;
+        let target = match header.payload {
+            Payload::IcmpError(quoted) => {
+                let quoted = quoted.ok_or(DropReason::NatIcmpError)?;
+                let target = self.nat.error_from_outside(now, &key_of(&quoted));
+                Some(target.ok_or(DropReason::NatIcmpError)?)
+            }
+            Payload::Later => {
+                let target = self.nat.known_inside(now, &key_of(&header.flow));
+                Some(target.ok_or(DropReason::FragmentRefused)?)
+            }
+            _ => None,
+        };
+        if let Some(target) = target {
             return Ok(Inside {
                 vrf: target.vrf,
                 address: *target.inside.ip(),

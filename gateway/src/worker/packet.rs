@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 
 use sekisho_dpdk::Mbuf;
 use sekisho_nat::TcpSegment;
-use sekisho_packet::{FlowKey, Icmpv4, Icmpv4Type, Ipv4, PacketError, Tcp};
+use sekisho_packet::{FlowKey, Icmpv4, Icmpv4Type, Ipv4, PacketError, Tcp, udp};
 use sekisho_types::{InterfaceId, IpProtocol, SegmentId, VrfId};
 
 use crate::drops::DropReason;
@@ -114,11 +114,13 @@ pub enum Payload {
     IcmpError(Option<FlowKey>),
     /// Another protocol, or another ICMP message.
     Other,
-    /// A fragment, the first included.
+    /// A fragment of a packet whose ports are not known, or not needed; the first included.
     Fragment {
         /// It has the transport header.
         first: bool,
     },
+    /// A later fragment; the flow has the ports of the first.
+    Later,
 }
 
 impl Header {
@@ -148,7 +150,7 @@ impl Header {
         })
     }
 
-    /// The flow without ports where a fragment lacks them, so that all fragments go one way.
+    /// The flow without ports where fragments lack them, so that all of a packet go one way.
     pub fn path_flow(&self) -> FlowKey {
         match self.payload {
             Payload::Fragment { .. } => FlowKey {
@@ -174,15 +176,7 @@ impl Payload {
             });
         }
         match ip.protocol() {
-            IpProtocol::TCP => {
-                let tcp = Tcp::new(ip.payload())?;
-                Ok(Self::Tcp(TcpSegment {
-                    flags: tcp.flags().0,
-                    seq: tcp.sequence(),
-                    ack: tcp.acknowledgement(),
-                    len: tcp.payload().len() as u16,
-                }))
-            }
+            IpProtocol::TCP => Self::tcp(ip),
             IpProtocol::UDP => sekisho_packet::Udp::new(ip.payload()).map(|_| Self::Udp),
             IpProtocol::ICMP => {
                 let icmp = Icmpv4::new(ip.payload())?;
@@ -196,6 +190,33 @@ impl Payload {
                     _ => Self::Other,
                 })
             }
+            _ => Ok(Self::Other),
+        }
+    }
+
+    fn tcp(ip: &Ipv4<'_>) -> Result<Self, PacketError> {
+        let tcp = Tcp::new(ip.payload())?;
+        Ok(Self::Tcp(TcpSegment {
+            flags: tcp.flags().0,
+            seq: tcp.sequence(),
+            ack: tcp.acknowledgement(),
+            len: tcp.payload().len() as u16,
+        }))
+    }
+
+    /// What a first fragment is the start of; an error if it has not the whole L4 header.
+    pub(super) fn of_first_fragment(ip: &Ipv4<'_>) -> Result<Self, PacketError> {
+        match ip.protocol() {
+            IpProtocol::TCP => Self::tcp(ip),
+            IpProtocol::UDP if ip.payload().len() < udp::HEADER_LEN => {
+                Err(PacketError::UdpTruncated)
+            }
+            IpProtocol::UDP => Ok(Self::Udp),
+            IpProtocol::ICMP => Ok(match Icmpv4::new(ip.payload())?.message_type() {
+                Icmpv4Type::ECHO_REQUEST => Self::EchoRequest,
+                Icmpv4Type::ECHO_REPLY => Self::EchoReply,
+                _ => Self::Other,
+            }),
             _ => Ok(Self::Other),
         }
     }

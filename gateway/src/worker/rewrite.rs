@@ -3,7 +3,7 @@
 use sekisho_packet::rewrite::{self, Layout};
 use sekisho_packet::{Ipv4, PacketError};
 
-use super::packet::{Packet, Rewrite};
+use super::packet::{Header, Packet, Payload, Rewrite};
 use crate::drops::DropReason;
 
 impl Packet {
@@ -18,14 +18,40 @@ impl Packet {
         let bytes = self.mbuf.data_mut();
         rewrite_bytes(bytes, pending).map_err(|_| DropReason::MalformedTransport)
     }
+
+    /// Applies the pending rewrite of the source and reads the headers again. What a fragment is
+    /// known to be a part of, it still is.
+    pub(super) fn translate_header(&mut self) -> Result<(), DropReason> {
+        let (before, pending) = (self.header, self.rewrite);
+        self.apply_rewrite()?;
+        self.header = Header::parse(self.mbuf.data())?;
+        let is_known = !matches!(before.payload, Payload::Fragment { .. });
+        if let Payload::Fragment { .. } = self.header.payload
+            && is_known
+        {
+            self.header.payload = before.payload;
+            self.header.flow.dport = before.flow.dport;
+            self.header.flow.sport = match pending {
+                Rewrite::Source(_, Some(port)) => port,
+                _ => before.flow.sport,
+            };
+        }
+        Ok(())
+    }
 }
 
 fn rewrite_bytes(bytes: &mut [u8], pending: Rewrite) -> Result<(), PacketError> {
-    let layout = Layout::of(&Ipv4::new(bytes)?);
+    let ip = Ipv4::new(bytes)?;
+    let layout = Layout::of(&ip);
+    // A later fragment has no port to change.
+    let has_ports = ip.has_l4_header();
+    let kept = |port: Option<u16>| port.filter(|_| has_ports);
     match pending {
         Rewrite::None => Ok(()),
-        Rewrite::Source(address, port) => rewrite::source(bytes, layout, address, port),
-        Rewrite::Destination(address, port) => rewrite::destination(bytes, layout, address, port),
+        Rewrite::Source(address, port) => rewrite::source(bytes, layout, address, kept(port)),
+        Rewrite::Destination(address, port) => {
+            rewrite::destination(bytes, layout, address, kept(port))
+        }
         Rewrite::ErrorSource(address, port) => {
             rewrite::embedded_destination(bytes, address, port)?;
             rewrite::source(bytes, layout, address, None)

@@ -26,6 +26,8 @@ pub(super) enum Way {
     Resolve(Neighbor),
     /// Another worker owns its state.
     HandOver(WorkerId),
+    /// It waits for the first fragment of its packet.
+    AwaitFirst(nat::Place),
     /// It is for the gateway itself.
     Gateway,
     /// It goes no further; the sender may be told why.
@@ -92,7 +94,8 @@ impl Worker {
     }
 
     /// What the tenant's rules say about the source.
-    fn scope(&self, packet: &Packet) -> Result<Scope, Way> {
+    fn scope(&mut self, packet: &mut Packet) -> Result<Scope, Way> {
+        self.learn_ports_outward(packet)?;
         let policy = &self.snapshot.nat;
         let (protocol, source) = inside_tuple(&packet.header);
         let remote = packet.header.flow.dst;
@@ -157,8 +160,7 @@ impl Worker {
         let mut uplinks = self.snapshot.uplinks.iter().zip(0..);
         let uplink = uplinks.find(|(uplink, _)| owns(uplink));
         self.translate_source(packet, uplink.map(|(_, id)| InterfaceId::new(id)))?;
-        packet.apply_rewrite().map_err(refuse)?;
-        packet.header = Header::parse(packet.mbuf.data()).map_err(refuse)?;
+        packet.translate_header().map_err(refuse)?;
         packet.origin = Origin::Hairpin;
         packet.leaving = None;
         Ok(())
@@ -166,8 +168,9 @@ impl Worker {
 
     /// A packet from outside finds the tenant it is for, or its owner worker.
     fn enter(&mut self, packet: &mut Packet, leaf: Leaf) -> Result<(), Way> {
+        let destination = packet.header.flow.dst;
+        self.learn_ports_inward(packet)?;
         let header = &packet.header;
-        let destination = header.flow.dst;
         if let Some((vrf, inside)) = self.snapshot.nat.floating_in(destination) {
             packet.rewrite = destination_rewrite(header, inside, None);
             packet.vrf = vrf;
@@ -180,7 +183,7 @@ impl Worker {
         };
         // A ping of a shared address is for the gateway: mappings are for replies.
         let (protocol, port) = match header.payload {
-            Payload::Fragment { .. } => return Err(nobody(DropReason::NatFragment)),
+            Payload::Fragment { .. } => return Err(nobody(DropReason::NatNoMapping)),
             Payload::EchoRequest | Payload::Other if leaf == Leaf::Local => {
                 return Err(nobody(DropReason::NatNoMapping));
             }
@@ -264,10 +267,12 @@ impl Worker {
                 packet.vrf = inside.vrf;
                 Ok(())
             }
-            Err(DropReason::NatNoMapping) if leaf == Leaf::Local => Err(match packet.origin {
-                Origin::Hairpin => refuse(DropReason::GatewayService),
-                _ => Way::Gateway,
-            }),
+            Err(DropReason::NatNoMapping | DropReason::FragmentRefused) if leaf == Leaf::Local => {
+                Err(match packet.origin {
+                    Origin::Hairpin => refuse(DropReason::GatewayService),
+                    _ => Way::Gateway,
+                })
+            }
             Err(reason) => Err(refuse(reason)),
         }
     }

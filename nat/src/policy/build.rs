@@ -11,7 +11,7 @@ use super::{
     Allocation, DYNAMIC_PORTS, Filtering, Forward, GATEWAY_PORTS, Generation, Limits,
     OutsideAddress, OutsideUse, Policy, PolicyError, PolicyInput, PoolInput, PortForward, Rule,
     Shared, SharedSet, SnatRule, SnatTarget, Target, Tenant, Timeouts, VrfInput, address_key,
-    block_key, forward_back_key, forward_key, host_key,
+    block_key, forward_back_key, forward_host_key, forward_key, host_key,
 };
 use crate::owners::OutsideOwners;
 use crate::ports::{BLOCK_PORTS, BLOCKS};
@@ -417,10 +417,17 @@ fn by_outside(forwards: &[(VrfId, PortForward)]) -> Vec<(u128, Forward)> {
 
 fn by_inside(forwards: &[(VrfId, PortForward)]) -> Vec<(u128, SocketAddrV4)> {
     let entry = |&(vrf, forward): &(VrfId, PortForward)| {
-        let key = forward_back_key(vrf, forward.protocol, forward.inside);
-        (key, forward.outside)
+        let PortForward {
+            protocol,
+            outside,
+            inside,
+        } = forward;
+        [
+            (forward_back_key(vrf, protocol, inside), outside),
+            (forward_host_key(vrf, protocol, *inside.ip()), outside),
+        ]
     };
-    forwards.iter().map(entry).collect()
+    forwards.iter().flat_map(entry).collect()
 }
 
 /// The items of all VRFs, each with its VRF.

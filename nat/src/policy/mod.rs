@@ -22,7 +22,7 @@ pub use input::{
 };
 pub(crate) use timeouts::{ESTABLISHED, Timeouts};
 
-use crate::key::Word;
+use crate::key::{Transport, Word};
 use crate::owners::{OutsideOwners, Slot};
 use crate::ports::{BLOCK_PORTS, BLOCKS};
 use crate::steering::Steering;
@@ -214,7 +214,7 @@ pub struct Policy {
     /// Floating IPs by VRF and inside address.
     floating: FlatMap<Ipv4Addr>,
     forwards: FlatMap<Forward>,
-    /// The first forward of each inside tuple.
+    /// The first forward of each inside tuple, and of each inside host.
     forwards_back: FlatMap<SocketAddrV4>,
     /// Ports taken by forwards, by slot and block.
     forwarded: FlatMap<u64>,
@@ -299,6 +299,35 @@ impl Policy {
             None | Some(SnatTarget::NoNat) => Scope::Untranslated,
             Some(SnatTarget::Pool(_) | SnatTarget::Uplink) => Scope::Stateful,
         }
+    }
+
+    /// Whether what becomes of a source toward `remote` depends on its port, so that a fragment needs the ports of the
+    /// first: it has a port forward, or an SNAT rule and no floating IP.
+    pub fn needs_ports(
+        &self,
+        vrf: VrfId,
+        inside: Ipv4Addr,
+        remote: Ipv4Addr,
+        protocol: IpProtocol,
+    ) -> bool {
+        if Transport::of(protocol).is_none() {
+            return false;
+        }
+        let forwarded = self
+            .forwards_back
+            .get(forward_host_key(vrf, protocol, inside));
+        let source = SocketAddrV4::new(inside, 0);
+        forwarded.is_some() || self.scope(vrf, source, remote, protocol) == Scope::Stateful
+    }
+
+    /// Whether whom a packet to an address is for depends on its port, so that a fragment needs the
+    /// ports of the first.
+    pub fn shares_ports(&self, address: Ipv4Addr, protocol: IpProtocol) -> bool {
+        let shared = match self.outside_use(address) {
+            None | Some(OutsideUse::Floating { .. }) => false,
+            Some(OutsideUse::Pool(_) | OutsideUse::Uplink(_) | OutsideUse::Forwards) => true,
+        };
+        shared && Transport::of(protocol).is_some()
     }
 
     /// The floating IP of an inside address.
@@ -510,6 +539,11 @@ fn forward_key(protocol: IpProtocol, outside: SocketAddrV4) -> u128 {
 
 fn forward_back_key(vrf: VrfId, protocol: IpProtocol, inside: SocketAddrV4) -> u128 {
     u128::from(vrf.value()) << 56 | forward_key(protocol, inside)
+}
+
+/// Of a host with a port forward, whatever the port.
+fn forward_host_key(vrf: VrfId, protocol: IpProtocol, inside: Ipv4Addr) -> u128 {
+    1 << 127 | forward_back_key(vrf, protocol, SocketAddrV4::new(inside, 0))
 }
 
 fn block_key(slot: Slot, block: u16) -> u128 {
