@@ -25,6 +25,7 @@ mod output;
 mod packet;
 mod packet6;
 mod punt;
+mod questions;
 mod rewrite;
 mod route;
 mod route6;
@@ -113,7 +114,7 @@ pub struct Worker {
     hold6: Hold<Packet6>,
     released: Vec<Release<Packet>>,
     released6: Vec<Release<Packet6>>,
-    clearing: Option<nat::Clearing>,
+    question: Option<questions::Question>,
     policer: Policer,
     error_limiter: ErrorLimiter,
     idle: Idle,
@@ -144,7 +145,7 @@ impl Worker {
             hold6: Hold::new(),
             released: Vec::with_capacity(MAX_HELD),
             released6: Vec::with_capacity(MAX_HELD),
-            clearing: None,
+            question: None,
             policer: Policer::new(&Limits::DEFAULT),
             error_limiter: ErrorLimiter::new(MAX_VRFS, ErrorLimiter::DEFAULT_RATE),
             idle: Idle::new(parts.adaptive_idle),

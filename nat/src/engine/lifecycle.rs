@@ -68,7 +68,7 @@ impl Engine {
     /// passes eight times in a time-out, finds them.
     #[inline(always)]
     pub(super) fn check_limits(&mut self, now: Time, vrf: VrfId) -> Result<(), Refusal> {
-        if self.sessions_by_vrf[vrf.index()] >= self.policy.max_sessions(vrf) {
+        if self.records.sessions(vrf) >= self.policy.max_sessions(vrf) {
             return Err(Refusal::TenantLimit);
         }
         match self.policy.max_new_sessions(vrf) {
@@ -90,7 +90,7 @@ impl Engine {
             if self.policy.max_new_sessions(vrf).is_some() {
                 self.rates[vrf.index()].take();
             }
-            self.sessions_by_vrf[vrf.index()] += 1;
+            self.records.session_created(vrf);
             self.stats.session_created(order.peer.transport());
         } else if order.mapping != 0 {
             self.unuse_mapping(order.mapping, 0);
@@ -142,6 +142,7 @@ impl Engine {
         session.last_seen = now.raw();
         session.filed_first = u8::from(first == 0);
         (session.next, session.previous) = (number, number);
+        self.tallies.begin(number, now);
         if first != 0 {
             self.join_ring(first, number);
         }
@@ -232,8 +233,7 @@ impl Engine {
             self.leave_ring(number, places.inbound);
         }
         self.sessions.remove(number);
-        let of_vrf = &mut self.sessions_by_vrf[inside.vrf().index()];
-        *of_vrf = of_vrf.saturating_sub(1);
+        self.records.session_removed(inside.vrf());
         self.stats.session_removed(transport);
         if mapping != 0 {
             self.unuse_mapping(mapping, places.mapping);

@@ -341,6 +341,7 @@ impl Pair {
         let config = EngineConfig {
             worker: WorkerId::new(0),
             max_sessions: 10_000,
+            count_sessions: false,
             seed,
         };
         Self {

@@ -6,6 +6,7 @@
 
 mod lists;
 mod search;
+mod show;
 
 #[cfg(test)]
 mod tests;
@@ -24,6 +25,8 @@ use crate::refusal::Refusal;
 use crate::seed::HashKey;
 use crate::table::{Slab, Tiers};
 use crate::time::Time;
+
+pub use show::{AddressUsage, PoolUsage};
 
 /// Ports of a block.
 pub(crate) const BLOCK_PORTS: u16 = 64;
@@ -107,15 +110,6 @@ impl Usage {
         self.blocks = self.blocks.saturating_sub(blocks);
         self.ports = self.ports.saturating_sub(ports);
     }
-}
-
-/// How much of a pool or uplink address a worker uses.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct PoolUsage {
-    /// Ports handed out, all protocols.
-    pub ports: u32,
-    /// Blocks of 64 owned.
-    pub blocks: u32,
 }
 
 /// A port handed out.
@@ -348,7 +342,11 @@ impl Ports {
         let uplink = usize::from(target.is_uplink());
         let place = target.0 as usize % (Target::COUNT / 2);
         let Usage { ports, blocks, .. } = self.usage[uplink][place];
-        PoolUsage { ports, blocks }
+        PoolUsage {
+            ports,
+            blocks,
+            quarantined: 0,
+        }
     }
 
     pub(crate) const fn host_count(&self) -> usize {
