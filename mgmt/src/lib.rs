@@ -19,6 +19,7 @@ pub mod api;
 pub mod cli;
 pub mod config;
 pub mod server;
+pub mod session_match;
 
 /// Where the gRPC server listens unless the configuration says otherwise.
 pub const DEFAULT_SOCKET: &str = "/run/sekisho/sekisho.sock";

@@ -21,7 +21,7 @@
 //! - A freed port may be handed out again at once, chosen at random: no quarantine.
 //! - ICMP types are not looked at: the caller hands over queries and their replies only, and errors by
 //!   [`Engine::error_from_outside`] and [`Engine::error_from_inside`].
-//! - Sessions carry no packet or octet counters.
+//! - What sessions carry is counted by option only, and their age with it.
 //! - A TCP session is created by a SYN only; connections of before a restart have to be opened anew.
 //! - Under endpoint-independent filtering, an expired mapping admits packets until aging meets it; a
 //!   rule that becomes endpoint-independent admits strangers to an old mapping once aging has met a
@@ -43,12 +43,14 @@ mod seed;
 mod session;
 mod steering;
 mod table;
+mod tally;
 mod tcp;
 mod time;
 
 pub use engine::{
-    Candidate, Cursor, Departure, Engine, EngineConfig, ErrorTarget, Hit, Inbound, Memory,
-    Outbound, Probe, SessionFilter, SessionView, Stats,
+    Candidate, Census, Cursor, Departure, Engine, EngineConfig, ErrorTarget, Hit, Inbound, Memory,
+    Outbound, Probe, SessionCounts, SessionFilter, SessionView, StateFilter, Stats, TupleFilter,
+    VrfStats,
 };
 pub use fragments::{
     Datagram, Fragment, FragmentLimits, Fragments, Place, Ports, Refused, Verdict,
@@ -57,13 +59,14 @@ pub use key::{FlowKey, TcpSegment, WireFlow};
 pub use owners::OutsideOwners;
 pub use policy::{
     Allocation, DYNAMIC_PORTS, Filtering, FloatingIp, Forward, GATEWAY_PORTS, Generation, Limits,
-    MappingMode, OutsideUse, Policy, PolicyError, PolicyInput, PoolId, PoolInput, PortForward,
-    RuleTimeouts, Scope, SnatRule, SnatTarget, Timers, UplinkInput, VrfInput,
+    MappingMode, OutsideUse, Policy, PolicyError, PolicyInput, PoolCapacity, PoolId, PoolInput,
+    PortForward, RuleTimeouts, Scope, SnatRule, SnatTarget, Timers, UplinkInput, VrfInput,
 };
-pub use ports::PoolUsage;
+pub use ports::{AddressUsage, PoolUsage};
 pub use refusal::Refusal;
 pub use seed::Seed;
 pub use session::SessionId;
 pub use steering::Steering;
+pub use tally::Traffic;
 pub use tcp::TcpState;
 pub use time::Time;

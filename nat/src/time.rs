@@ -29,6 +29,11 @@ impl Time {
         if passed as i32 >= 0 { passed } else { 0 }
     }
 
+    /// Milliseconds from `earlier`, which is in the past, until now.
+    pub(crate) const fn passed_since(self, earlier: Self) -> u32 {
+        self.0.wrapping_sub(earlier.0)
+    }
+
     pub(crate) const fn raw(self) -> u32 {
         self.0
     }

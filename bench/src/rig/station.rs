@@ -46,6 +46,7 @@ impl Station {
         let engine = EngineConfig {
             worker: id,
             max_sessions: common.shape.max_sessions,
+            count_sessions: common.shape.count_sessions,
             seed: Seed::new(common.shape.seed),
         };
         let worker = Worker::new(Parts {

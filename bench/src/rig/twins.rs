@@ -9,6 +9,7 @@ use rand::{Rng, SeedableRng};
 use sekisho_dpdk::Burst;
 use sekisho_gateway::counters::{Counter, TrafficCounters};
 use sekisho_gateway::drops::DropReason;
+use sekisho_nat::{Cursor, SessionFilter, Time, Traffic};
 use sekisho_packet::checksum::checksum;
 use sekisho_packet::{Ipv4, Sum};
 use sekisho_types::IpProtocol;
@@ -23,12 +24,13 @@ mod six;
 const PACKETS: usize = 40_000;
 const SEED: [u8; 32] = [7; 32];
 
-fn world(flows: Flows, service: Service) -> World {
+fn world(flows: Flows, service: Service, count_sessions: bool) -> World {
     let shape = Shape {
         flows,
         buffers: 4095,
         seed: SEED,
         dual_stack: true,
+        count_sessions,
         ..Shape::new(10_000, Mix::Hot, service)
     };
     let eal = super::eal(0).unwrap();
@@ -237,7 +239,12 @@ fn of_many_tenants() -> Flows {
 }
 
 fn compare(flows: Flows, service: Service, make: Maker) {
-    let (mut one, mut other) = (world(flows, service), world(flows, service));
+    compare_counting(flows, service, make, false);
+}
+
+fn compare_counting(flows: Flows, service: Service, make: Maker, counts: bool) {
+    let world = || world(flows, service, counts);
+    let (mut one, mut other) = (world(), world());
     assert_eq!(one.outside, other.outside);
     one.worker.with_bursts();
     let mut random = StdRng::from_seed(SEED);
@@ -287,12 +294,59 @@ fn compare(flows: Flows, service: Service, make: Maker) {
     for (one, other) in traffic(&one).into_iter().zip(traffic(&other)) {
         assert_eq!(one, other);
     }
+    if counts {
+        let (staged, single) = (carried(&one, now), carried(&other, now));
+        let both_ways = |of: &Carried| of.counts.0.packets > 0 && of.counts.1.packets > 0;
+        assert!(staged.iter().any(both_ways));
+        assert_eq!(staged, single);
+    }
     let unspecified = Ipv4Addr::UNSPECIFIED;
     assert!(
         one.outside
             .iter()
             .all(|(address, _)| *address != unspecified)
     );
+}
+
+/// What a session carried, both ways.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Carried {
+    flow: (u16, IpProtocol, SocketAddrV4, SocketAddrV4),
+    counts: (Packets, Packets),
+    age_ms: u32,
+}
+
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Packets {
+    packets: u64,
+    octets: u64,
+}
+
+impl From<Traffic> for Packets {
+    fn from(Traffic { packets, octets }: Traffic) -> Self {
+        Self { packets, octets }
+    }
+}
+
+/// What every session carried, in the order of their flows.
+fn carried(world: &World, now: u64) -> Vec<Carried> {
+    let mut views = Vec::new();
+    let (filter, start) = (SessionFilter::default(), Cursor::default());
+    let nat = world.worker.nat();
+    nat.snapshot(Time::from_nanos(now), &filter, start, u32::MAX, &mut views);
+    let mut all: Vec<Carried> = views
+        .iter()
+        .map(|view| {
+            let counts = view.counts.unwrap();
+            Carried {
+                flow: (view.vrf.value(), view.protocol, view.inside, view.remote),
+                counts: (counts.outbound.into(), counts.inbound.into()),
+                age_ms: counts.age_ms,
+            }
+        })
+        .collect();
+    all.sort();
+    all
 }
 
 /// How many packets were dropped for a reason. Whether a stranger's packet meets a mapping is chance,
@@ -340,6 +394,16 @@ fn bursts_and_single_packets_fare_alike_whatever_arrives() {
         }
         compare(of_many_tenants(), Service::Snat, any);
         six::compare_all();
+        Ok(())
+    })
+    .unwrap();
+}
+
+#[test]
+fn bursts_and_single_packets_count_alike_what_sessions_carry() {
+    super::on_worker(0, |_| {
+        compare_counting(few(Mix::Hot), Service::Snat, any, true);
+        compare_counting(few(Mix::Full), Service::Snat, any, true);
         Ok(())
     })
     .unwrap();

@@ -81,6 +81,8 @@ pub(crate) struct Shape {
     pub(crate) seed: [u8; 32],
     /// Uplinks and tenants have IPv6 beside IPv4; tenants' prefixes are advertised.
     pub(crate) dual_stack: bool,
+    /// It is counted what each session carries.
+    pub(crate) count_sessions: bool,
 }
 
 impl Shape {
@@ -94,6 +96,7 @@ impl Shape {
             buffers: BUFFERS,
             seed: rand::random(),
             dual_stack: false,
+            count_sessions: false,
         }
     }
 

@@ -18,6 +18,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::adjacencies::{Adjacencies, has_host_route, vrf_of};
 use super::discovery::{self, Conflicts, Schedule};
 use super::neighbor::{Action, Location, Neighbor, Neighbors, Now, State};
+use super::ways::{FlowWay, WayQuestion, find_way};
 use super::workers::{Query, Workers};
 use crate::snapshot::Snapshot;
 use crate::worker::link::Event;
@@ -42,6 +43,8 @@ pub enum Request {
     LinkState(Link, bool),
     /// List the endpoints and uplink neighbours.
     Neighbors(oneshot::Sender<Vec<NeighborView>>),
+    /// Say where flows lead.
+    Ways(Vec<WayQuestion>, oneshot::Sender<Vec<FlowWay>>),
     /// Ask the workers.
     Ask(Query),
 }
@@ -168,6 +171,14 @@ impl Dataplane {
             Request::Neighbors(answer) => {
                 // Whoever asked may have gone.
                 let _ = answer.send(self.neighbor_views());
+            }
+            Request::Ways(questions, answer) => {
+                let ways = questions.iter();
+                let ways = ways
+                    .map(|question| find_way(&self.writer, question))
+                    .collect();
+                // Whoever asked may have gone.
+                let _ = answer.send(ways);
             }
             Request::Ask(query) => self.workers.ask(query),
         }

@@ -16,4 +16,5 @@ pub mod manager;
 pub mod neighbor;
 pub mod plan;
 pub mod views;
+mod ways;
 pub mod workers;

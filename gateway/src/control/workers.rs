@@ -5,17 +5,19 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use sekisho_nat::{PoolId, PoolUsage, SessionFilter, SessionView};
+use sekisho_nat::{AddressUsage, Cursor, PoolId, PoolUsage, SessionFilter, SessionView, VrfStats};
 use sekisho_types::{InterfaceId, SegmentId, VrfId};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::snapshot::Snapshot;
-use crate::worker::link::{Command, ControlEnd, Event, FrameKind, Reply, SessionPage};
+use crate::worker::link::{
+    AddressPage, Command, ControlEnd, Event, FrameKind, PoolSet, Reply, SessionPage, Statistics,
+};
 
 /// Most events taken from one ring in one go.
 const EVENT_BUDGET: usize = 256;
-/// Sessions listed in one go by a worker: few enough that it does not delay a burst.
-const PAGE: usize = 128;
+/// Sessions of a page, which a worker fills in several turns.
+const PAGE: usize = 2048;
 /// Whoever asked for sessions and reads none for this long is given up.
 const STALLED: Duration = Duration::from_secs(5);
 
@@ -27,9 +29,13 @@ pub enum Query {
     /// Remove sessions, and say how many.
     Clear(SessionFilter, oneshot::Sender<u64>),
     /// What is used of each pool.
-    Pools(Vec<PoolId>, oneshot::Sender<Vec<PoolUsage>>),
+    Pools(Vec<PoolSet>, oneshot::Sender<Vec<PoolUsage>>),
     /// How many sessions each VRF has.
     Tenants(Vec<VrfId>, oneshot::Sender<Vec<u64>>),
+    /// What was counted, for the gateway and so many VRFs.
+    Statistics(usize, oneshot::Sender<Statistics>),
+    /// What is used of each address of a pool.
+    Addresses(PoolId, Vec<Ipv4Addr>, oneshot::Sender<Vec<AddressUsage>>),
 }
 
 #[derive(Debug)]
@@ -39,6 +45,8 @@ struct Running {
     cleared: u64,
     usage: Vec<PoolUsage>,
     sessions: Vec<u64>,
+    statistics: Statistics,
+    addresses: Vec<AddressUsage>,
     /// A page that was filled, and waits for whoever asked.
     waiting: Option<SessionPage>,
     /// Since when.
@@ -181,6 +189,8 @@ impl Workers {
                 cleared: 0,
                 usage: Vec::new(),
                 sessions: Vec::new(),
+                statistics: Statistics::default(),
+                addresses: Vec::new(),
                 waiting: None,
                 stalled: None,
             };
@@ -204,8 +214,7 @@ impl Workers {
             Ok(Reply::Pools(pools)) => {
                 running.usage.resize(pools.len(), PoolUsage::default());
                 for (sum, (_, usage)) in running.usage.iter_mut().zip(pools) {
-                    sum.ports += usage.ports;
-                    sum.blocks += usage.blocks;
+                    *sum += usage;
                 }
                 self.next_worker();
                 true
@@ -214,6 +223,27 @@ impl Workers {
                 running.sessions.resize(vrfs.len(), 0);
                 for (sum, (_, sessions)) in running.sessions.iter_mut().zip(vrfs) {
                     *sum += u64::from(sessions);
+                }
+                self.next_worker();
+                true
+            }
+            Ok(Reply::Statistics(of_worker)) => {
+                let sum = &mut running.statistics;
+                sum.all += of_worker.all;
+                sum.vrfs.resize(of_worker.vrfs.len(), VrfStats::default());
+                for (sum, vrf) in sum.vrfs.iter_mut().zip(of_worker.vrfs) {
+                    *sum += vrf;
+                }
+                self.next_worker();
+                true
+            }
+            Ok(Reply::Addresses(page)) => {
+                if running.addresses.is_empty() {
+                    running.addresses = page.addresses;
+                } else {
+                    for (sum, usage) in running.addresses.iter_mut().zip(page.addresses) {
+                        *sum += usage;
+                    }
                 }
                 self.next_worker();
                 true
@@ -281,6 +311,8 @@ impl Running {
                 Query::Clear(_, done) => drop(done.send(self.cleared)),
                 Query::Pools(_, done) => drop(done.send(self.usage)),
                 Query::Tenants(_, done) => drop(done.send(self.sessions)),
+                Query::Statistics(_, done) => drop(done.send(self.statistics)),
+                Query::Addresses(.., done) => drop(done.send(self.addresses)),
             }
             return None;
         };
@@ -288,12 +320,21 @@ impl Running {
             Query::List(filter, _) => Command::ListSessions(SessionPage::new(*filter, None, PAGE)),
             Query::Clear(filter, _) => Command::ClearSessions(*filter),
             Query::Pools(pools, _) => {
-                let unused = |pool: &PoolId| (*pool, PoolUsage::default());
+                let unused = |pool: &PoolSet| (*pool, PoolUsage::default());
                 Command::ReadPools(pools.iter().map(unused).collect())
             }
             Query::Tenants(vrfs, _) => {
                 Command::ReadTenants(vrfs.iter().map(|vrf| (*vrf, 0)).collect())
             }
+            Query::Statistics(vrfs, _) => Command::ReadStatistics(Box::new(Statistics {
+                vrfs: vec![VrfStats::default(); *vrfs],
+                ..Statistics::default()
+            })),
+            Query::Addresses(pool, addresses, _) => Command::ReadAddresses(AddressPage {
+                pool: *pool,
+                cursor: Cursor::default(),
+                addresses: addresses.iter().copied().map(AddressUsage::none).collect(),
+            }),
         };
         // One question at a time: there is room.
         let _ = state.end.commands.push(command);

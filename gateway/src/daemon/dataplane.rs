@@ -121,6 +121,7 @@ impl Forwarding {
             let engine = EngineConfig {
                 worker: id,
                 max_sessions: config.gateway.max_sessions / u32::from(workers),
+                count_sessions: config.gateway.session_counters,
                 seed,
             };
             let worker = Worker::new(Parts {
@@ -156,6 +157,7 @@ impl Forwarding {
             lcores: eal.workers().to_vec(),
             ports: handles,
             dpdk: sekisho_dpdk::version(),
+            flow_seed,
         };
         Ok(Self {
             running,

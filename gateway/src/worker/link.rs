@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use rtrb::{Consumer, Producer, RingBuffer};
 use sekisho_host::PuntClass;
-use sekisho_nat::{Cursor, PoolId, PoolUsage, SessionFilter, SessionView};
+use sekisho_nat::{
+    AddressUsage, Cursor, PoolId, PoolUsage, SessionFilter, SessionView, Stats, VrfStats,
+};
 use sekisho_types::{InterfaceId, MacAddr, SegmentId, VrfId};
 
 use crate::control::neighbor::{Location, Neighbor};
@@ -180,9 +182,13 @@ pub enum Command {
     /// Remove the sessions a filter matches.
     ClearSessions(SessionFilter),
     /// Fill in what is used of each pool.
-    ReadPools(Vec<(PoolId, PoolUsage)>),
+    ReadPools(Vec<(PoolSet, PoolUsage)>),
     /// Fill in how many sessions each VRF has.
     ReadTenants(Vec<(VrfId, u32)>),
+    /// Fill in what was counted.
+    ReadStatistics(Box<Statistics>),
+    /// Fill in what is used of the addresses of a pool.
+    ReadAddresses(AddressPage),
 }
 
 /// The answer to a command.
@@ -193,9 +199,42 @@ pub enum Reply {
     /// So many sessions were removed.
     Cleared(u64),
     /// This much is used of each pool.
-    Pools(Vec<(PoolId, PoolUsage)>),
+    Pools(Vec<(PoolSet, PoolUsage)>),
     /// So many sessions each VRF has.
     Tenants(Vec<(VrfId, u32)>),
+    /// What was counted.
+    Statistics(Box<Statistics>),
+    /// This much is used of each address.
+    Addresses(AddressPage),
+}
+
+/// Outside addresses that share their ports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PoolSet {
+    /// A pool's.
+    Pool(PoolId),
+    /// An uplink's own.
+    Uplink(InterfaceId),
+}
+
+/// What was counted, for the gateway and for each VRF by its number.
+#[derive(Clone, Debug, Default)]
+pub struct Statistics {
+    /// For the gateway.
+    pub all: Stats,
+    /// For the VRFs; the control task makes room for as many as there are.
+    pub vrfs: Vec<VrfStats>,
+}
+
+/// The addresses of a pool, in order, and what is used of them.
+#[derive(Clone, Debug)]
+pub struct AddressPage {
+    /// The pool.
+    pub pool: PoolId,
+    /// How far the worker is.
+    pub cursor: Cursor,
+    /// Its addresses.
+    pub addresses: Vec<AddressUsage>,
 }
 
 /// A bounded piece of the session table. The control task allocates it, the worker fills it.

@@ -25,6 +25,7 @@ mod output;
 mod packet;
 mod packet6;
 mod punt;
+mod questions;
 mod reassembly;
 mod rewrite;
 mod route;
@@ -115,7 +116,7 @@ pub struct Worker {
     fragments: Fragments<Packet>,
     released: Vec<Release<Packet>>,
     released6: Vec<Release<Packet6>>,
-    clearing: Option<nat::Clearing>,
+    question: Option<questions::Question>,
     policer: Policer,
     error_limiter: ErrorLimiter,
     idle: Idle,
@@ -147,7 +148,7 @@ impl Worker {
             fragments: Fragments::new(FragmentLimits::default(), parts.seed),
             released: Vec::with_capacity(MAX_HELD),
             released6: Vec::with_capacity(MAX_HELD),
-            clearing: None,
+            question: None,
             policer: Policer::new(&Limits::DEFAULT),
             error_limiter: ErrorLimiter::new(MAX_VRFS, ErrorLimiter::DEFAULT_RATE),
             idle: Idle::new(parts.adaptive_idle),

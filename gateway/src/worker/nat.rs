@@ -2,18 +2,14 @@
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 
-use sekisho_nat::{Cursor, FlowKey, Outbound, Refusal, TcpSegment};
+use sekisho_nat::{FlowKey, Outbound, Refusal, TcpSegment};
 use sekisho_packet::build::IcmpError;
 use sekisho_types::{InterfaceId, VrfId};
 
 use super::Worker;
-use super::link::{Command, Reply, SessionPage};
 use super::packet::{Header, Payload};
 use super::route::Way;
 use crate::drops::DropReason;
-
-/// Most session records looked at for a command in one turn.
-const RECORDS: u32 = 1024;
 
 /// The inside of what came to an outside address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,7 +90,12 @@ impl Worker {
             .nat
             .outbound(now, vrf, &key, &segment_of(header), egress)
         {
-            Ok(Outbound::Translated { source, .. }) => Ok((*source.ip(), source.port())),
+            Ok(Outbound::Translated { source, session }) => {
+                if let Some(session) = session {
+                    self.nat.count_outbound(session, header.total_len);
+                }
+                Ok((*source.ip(), source.port()))
+            }
             Ok(Outbound::Untranslated) => Err(refuse(DropReason::NotTranslated)),
             Err(refusal) => {
                 let told = refusal.is_exhaustion();
@@ -129,78 +130,13 @@ impl Worker {
         let inbound = self
             .nat
             .inbound(now, &key_of(&header.flow), &segment_of(header))?;
+        if let Some(session) = inbound.session {
+            self.nat.count_inbound(session, header.total_len);
+        }
         Ok(Inside {
             vrf: inbound.vrf,
             address: *inbound.destination.ip(),
             port: inbound.destination.port(),
         })
     }
-
-    /// Serves one bounded piece of what the control task asked.
-    pub(super) fn serve_commands(&mut self) {
-        if self.clearing.is_none()
-            && let Ok(command) = self.end.commands.pop()
-        {
-            match command {
-                Command::ListSessions(page) => self.list_sessions(page),
-                Command::ReadPools(mut pools) => {
-                    for (pool, usage) in &mut pools {
-                        *usage = self.nat.pool_usage(*pool);
-                    }
-                    let _ = self.end.replies.push(Reply::Pools(pools));
-                }
-                Command::ReadTenants(mut vrfs) => {
-                    for (vrf, sessions) in &mut vrfs {
-                        *sessions = self.nat.sessions_of_vrf(*vrf);
-                    }
-                    let _ = self.end.replies.push(Reply::Tenants(vrfs));
-                }
-                Command::ClearSessions(filter) => {
-                    self.clearing = Some(Clearing {
-                        filter,
-                        cursor: Cursor::default(),
-                        cleared: 0,
-                    });
-                }
-            }
-        }
-        self.clear_sessions();
-    }
-
-    fn list_sessions(&mut self, mut page: SessionPage) {
-        let now = self.nat_now();
-        let room = page.sessions.capacity().saturating_sub(page.sessions.len());
-        let cursor = page.cursor.unwrap_or_default();
-        // Each record gives at most one view, so the page never grows.
-        page.cursor = self
-            .nat
-            .snapshot(now, &page.filter, cursor, room as u32, &mut page.sessions);
-        // One question is asked at a time: there is room for its answer.
-        let _ = self.end.replies.push(Reply::Sessions(page));
-    }
-
-    fn clear_sessions(&mut self) {
-        let Some(mut clearing) = self.clearing.take() else {
-            return;
-        };
-        let (cleared, next) = self.nat.clear(&clearing.filter, clearing.cursor, RECORDS);
-        clearing.cleared += u64::from(cleared);
-        match next {
-            Some(cursor) => {
-                clearing.cursor = cursor;
-                self.clearing = Some(clearing);
-            }
-            None => {
-                let _ = self.end.replies.push(Reply::Cleared(clearing.cleared));
-            }
-        }
-    }
-}
-
-/// Sessions being removed, a piece a turn.
-#[derive(Debug)]
-pub(super) struct Clearing {
-    filter: sekisho_nat::SessionFilter,
-    cursor: Cursor,
-    cleared: u64,
 }

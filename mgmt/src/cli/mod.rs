@@ -88,6 +88,9 @@ enum Show {
     /// Address translation.
     #[command(subcommand)]
     Nat(nat::Nat),
+    /// What the workers do with packets.
+    #[command(subcommand)]
+    Dataplane(nat::flows::Dataplane),
     /// Forwarding workers.
     Workers,
     /// Dropped packets by reason.
@@ -202,6 +205,7 @@ async fn show(show: Show, client: &mut Client) -> Result<String, CliError> {
         Show::Tunnels => tunnel::show_tunnels(client).await,
         Show::Endpoints { words } => tunnel::show_endpoints(&words, client).await,
         Show::Nat(nat) => nat::show(nat, client).await,
+        Show::Dataplane(dataplane) => nat::flows::show(&dataplane, client).await,
         Show::Workers => system::show_workers(client).await,
         Show::Drops { all } => system::show_drops(all, client).await,
         Show::Config => apply::show_running(client).await,

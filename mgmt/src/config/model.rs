@@ -48,6 +48,8 @@ pub struct Gateway {
     pub memory_mib: u32,
     /// Most NAT sessions in all, over all workers.
     pub max_sessions: u32,
+    /// Whether it is counted what each NAT session carries.
+    pub session_counters: bool,
     /// Where the gRPC server listens.
     pub api_socket: PathBuf,
     /// The name of the kernel interface through which local sockets reach the provider VRF.

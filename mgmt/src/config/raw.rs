@@ -40,6 +40,7 @@ pub(super) struct Gateway {
     pub(super) hugepages: Maybe<Hugepages>,
     pub(super) memory_mib: Maybe<u32>,
     pub(super) max_sessions: Maybe<u32>,
+    pub(super) session_counters: Maybe<bool>,
     pub(super) api_socket: Maybe<PathBuf>,
     pub(super) host_interface: Maybe<KernelInterface>,
 }
@@ -54,6 +55,7 @@ impl Gateway {
             hugepages: f.text("hugepages", p),
             memory_mib: f.integer("memory-mib", 64, 1 << 20, p),
             max_sessions: f.integer("max-sessions", 1024, 1 << 30, p),
+            session_counters: f.flag("session-counters", p),
             api_socket: f.text("api-socket", p),
             host_interface: f.text("host-interface", p),
         };

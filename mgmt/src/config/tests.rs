@@ -66,6 +66,7 @@ fn a_good_document_has_no_problems_and_becomes_the_model() {
             namespace
         }
     );
+    assert!(config.gateway.session_counters);
     let web = &config.tenants[0].segments[0];
     assert_eq!(web.mtu, 1550, "what the fabric uplink carries, less 50");
     assert_eq!(web.mac.to_string(), "02:53:4b:00:13:89");

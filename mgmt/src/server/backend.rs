@@ -131,10 +131,38 @@ pub trait Backend: Send + Sync + 'static {
         filter: v1::SessionFilter,
     ) -> impl Future<Output = Result<u64, BackendError>> + Send;
 
+    /// What the sessions that match do in the data plane, and floating IPs.
+    ///
+    /// # Errors
+    ///
+    /// If the filter names what does not exist.
+    fn flows(
+        &self,
+        query: v1::ListFlowsRequest,
+    ) -> impl Future<Output = Result<Rows<v1::Flow>, BackendError>> + Send;
+
+    /// What was counted, of all or of one tenant.
+    ///
+    /// # Errors
+    ///
+    /// If there is no such tenant.
+    fn nat_statistics(
+        &self,
+        query: v1::GetNatStatisticsRequest,
+    ) -> impl Future<Output = Result<v1::NatStatistics, BackendError>> + Send;
+
     /// Tenants, their sessions and limits, in the order of the configuration.
     fn nat_tenants(&self) -> impl Future<Output = Vec<v1::NatTenant>> + Send;
-    /// NAT pools in the order of the configuration.
-    fn pools(&self) -> impl Future<Output = Vec<v1::NatPool>> + Send;
+
+    /// NAT pools in the order of the configuration, then uplinks; or one, with its addresses.
+    ///
+    /// # Errors
+    ///
+    /// If there is no such pool.
+    fn pools(
+        &self,
+        query: v1::ListPoolsRequest,
+    ) -> impl Future<Output = Result<Vec<v1::NatPool>, BackendError>> + Send;
 
     /// NAT rules in the order they are tried, tenant by tenant.
     fn rules(&self) -> impl Future<Output = Vec<v1::NatRule>> + Send;

@@ -12,14 +12,14 @@ use crate::api::v1::routing_service_server::RoutingService;
 use crate::api::v1::system_service_server::SystemService;
 use crate::api::v1::tunnel_service_server::TunnelService;
 use crate::api::v1::{
-    self, BgpRoute, BgpSummary, ClearSessionsRequest, ClearSessionsResponse, Endpoint,
-    GetBgpSummaryRequest, GetStatusRequest, GetVersionRequest, ListBgpNeighborsRequest,
-    ListBgpNeighborsResponse, ListBgpRoutesRequest, ListDropsRequest, ListDropsResponse,
-    ListEndpointsRequest, ListInterfacesRequest, ListInterfacesResponse, ListNatTenantsRequest,
-    ListNatTenantsResponse, ListNeighborsRequest, ListPoolsRequest, ListPoolsResponse,
-    ListRoutesRequest, ListRulesRequest, ListRulesResponse, ListSessionsRequest,
-    ListTunnelsRequest, ListTunnelsResponse, ListWorkersRequest, ListWorkersResponse, NatSession,
-    Neighbor, Route, Version,
+    self, BgpRoute, BgpSummary, ClearSessionsRequest, ClearSessionsResponse, Endpoint, Flow,
+    GetBgpSummaryRequest, GetNatStatisticsRequest, GetStatusRequest, GetVersionRequest,
+    ListBgpNeighborsRequest, ListBgpNeighborsResponse, ListBgpRoutesRequest, ListDropsRequest,
+    ListDropsResponse, ListEndpointsRequest, ListFlowsRequest, ListInterfacesRequest,
+    ListInterfacesResponse, ListNatTenantsRequest, ListNatTenantsResponse, ListNeighborsRequest,
+    ListPoolsRequest, ListPoolsResponse, ListRoutesRequest, ListRulesRequest, ListRulesResponse,
+    ListSessionsRequest, ListTunnelsRequest, ListTunnelsResponse, ListWorkersRequest,
+    ListWorkersResponse, NatSession, NatStatistics, Neighbor, Route, SessionFilter, Version,
 };
 
 use super::apply::peer_uid;
@@ -47,6 +47,17 @@ type RowStream<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 fn stream<T: Send + 'static>(rows: Result<Rows<T>, BackendError>) -> Reply<RowStream<T>> {
     let rows: RowStream<T> = Box::pin(rows?.map(Ok));
     Ok(Response::new(rows))
+}
+
+/// At most so many rows; 0: all.
+fn limited<T: Send + 'static>(
+    rows: Result<Rows<T>, BackendError>,
+    limit: u64,
+) -> Reply<RowStream<T>> {
+    match usize::try_from(limit) {
+        Ok(limit) if limit > 0 => stream(rows.map(|rows| Box::pin(rows.take(limit)) as Rows<T>)),
+        _ => stream(rows),
+    }
 }
 
 #[tonic::async_trait]
@@ -138,6 +149,7 @@ impl<B: Backend> TunnelService for ReadApi<B> {
 #[tonic::async_trait]
 impl<B: Backend> NatService for ReadApi<B> {
     type ListSessionsStream = RowStream<NatSession>;
+    type ListFlowsStream = RowStream<Flow>;
 
     async fn list_sessions(
         &self,
@@ -145,14 +157,21 @@ impl<B: Backend> NatService for ReadApi<B> {
     ) -> Reply<RowStream<NatSession>> {
         let query = request.into_inner();
         let limit = query.limit;
-        let sessions = self.backend.sessions(query).await;
-        match usize::try_from(limit) {
-            Ok(limit) if limit > 0 => {
-                let limited: Rows<NatSession> = Box::pin(sessions?.take(limit));
-                stream(Ok(limited))
-            }
-            _ => stream(sessions),
-        }
+        limited(self.backend.sessions(query).await, limit)
+    }
+
+    async fn list_flows(&self, request: Request<ListFlowsRequest>) -> Reply<RowStream<Flow>> {
+        let query = request.into_inner();
+        let limit = query.limit;
+        limited(self.backend.flows(query).await, limit)
+    }
+
+    async fn get_nat_statistics(
+        &self,
+        request: Request<GetNatStatisticsRequest>,
+    ) -> Reply<NatStatistics> {
+        let statistics = self.backend.nat_statistics(request.into_inner()).await?;
+        Ok(Response::new(statistics))
     }
 
     async fn clear_sessions(
@@ -160,14 +179,19 @@ impl<B: Backend> NatService for ReadApi<B> {
         request: Request<ClearSessionsRequest>,
     ) -> Reply<ClearSessionsResponse> {
         let uid = peer_uid(&request);
-        let filter = request.into_inner().filter.unwrap_or_default();
+        let request = request.into_inner();
+        let filter = request.filter.unwrap_or_default();
+        if filter == SessionFilter::default() && !request.all {
+            let message = "the filter names no session; set all to remove every one";
+            return Err(BackendError::Invalid(message.into()).into());
+        }
         let cleared = self.backend.clear_sessions(filter.clone()).await?;
         tracing::info!(cleared, uid, ?filter, "NAT sessions cleared");
         Ok(Response::new(ClearSessionsResponse { cleared }))
     }
 
-    async fn list_pools(&self, _: Request<ListPoolsRequest>) -> Reply<ListPoolsResponse> {
-        let pools = self.backend.pools().await;
+    async fn list_pools(&self, request: Request<ListPoolsRequest>) -> Reply<ListPoolsResponse> {
+        let pools = self.backend.pools(request.into_inner()).await?;
         Ok(Response::new(ListPoolsResponse { pools }))
     }
 

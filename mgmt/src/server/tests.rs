@@ -146,8 +146,20 @@ impl Backend for Fake {
         Ok(if filter.tenant == "blue" { 1 } else { 5 })
     }
 
-    async fn pools(&self) -> Vec<v1::NatPool> {
-        Vec::new()
+    async fn flows(&self, _: v1::ListFlowsRequest) -> Result<Rows<v1::Flow>, BackendError> {
+        let flow = v1::Flow::default();
+        Ok(Box::pin(tokio_stream::iter(std::iter::repeat(flow))))
+    }
+
+    async fn nat_statistics(
+        &self,
+        _: v1::GetNatStatisticsRequest,
+    ) -> Result<v1::NatStatistics, BackendError> {
+        Ok(v1::NatStatistics::default())
+    }
+
+    async fn pools(&self, _: v1::ListPoolsRequest) -> Result<Vec<v1::NatPool>, BackendError> {
+        Ok(Vec::new())
     }
 
     async fn nat_tenants(&self) -> Vec<v1::NatTenant> {
@@ -376,20 +388,34 @@ async fn long_tables_are_streamed() {
 #[tokio::test]
 async fn a_limit_ends_a_stream_without_end() {
     let daemon = Daemon::start(Fake::new()).await;
-    let text = daemon.sekisho("show nat sessions limit 7").await.unwrap();
+    let sessions = "show nat sessions --limit 7";
+    let text = daemon.sekisho(sessions).await.unwrap();
     assert!(text.ends_with("\n7 sessions\n"), "{text}");
+    let flows = "show dataplane flows --limit 7";
+    let text = daemon.sekisho(flows).await.unwrap();
+    assert!(text.ends_with("\n7 flows\n"), "{text}");
 }
 
 #[tokio::test]
 async fn sessions_are_cleared_by_filter() {
     let daemon = Daemon::start(Fake::new()).await;
-    let one = daemon.sekisho("clear nat sessions vrf blue").await.unwrap();
+    let one = "clear nat sessions tenant blue";
+    let one = daemon.sekisho(one).await.unwrap();
     assert_eq!(one, "1 session cleared\n");
+    let all = daemon.sekisho("clear nat sessions --all").await.unwrap();
+    assert_eq!(all, "5 sessions cleared\n");
+}
+
+#[tokio::test]
+async fn without_a_filter_sessions_are_cleared_only_if_that_is_meant() {
+    let daemon = Daemon::start(Fake::new()).await;
+    let error = daemon.sekisho("clear nat sessions").await.unwrap_err();
+    assert_eq!(error.exit_code(), 2);
+    assert!(error.text().contains("--all"), "{}", error.text());
     let mut nat = NatServiceClient::new(daemon.channel().await);
-    let all = nat
-        .clear_sessions(v1::ClearSessionsRequest::default())
-        .await;
-    assert_eq!(all.unwrap().into_inner().cleared, 5);
+    let request = v1::ClearSessionsRequest::default();
+    let status = nat.clear_sessions(request).await.unwrap_err();
+    assert_eq!(status.code(), Code::InvalidArgument);
 }
 
 #[tokio::test]

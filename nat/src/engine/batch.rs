@@ -197,7 +197,7 @@ impl Engine {
         match self.enter(now, tcp, &order) {
             // An earlier packet of the batch made it.
             Err(Refusal::Conflict) => self.outbound_probed(now, probe, tcp, *egress),
-            result => self.count(result),
+            result => self.count_for(probe.local.vrf(), result),
         }
     }
 }

@@ -69,7 +69,7 @@ impl Engine {
             None => self.admitted(now, probe)?,
         };
         if transport == Transport::Tcp && !tcp.opens() {
-            return Err(Refusal::NotSyn);
+            return self.blame(inside.vrf(), Err(Refusal::NotSyn));
         }
         let mut uplink = 0;
         if mapping != 0 {
@@ -88,7 +88,8 @@ impl Engine {
             outbound: self.outbound_hash(inside, probe.peer),
             toward: probe.hash,
         };
-        let number = self.create_session(now, &order)?;
+        let number = self.create_session(now, &order);
+        let number = self.blame(inside.vrf(), number)?;
         self.pass(now, number, Side::Outside, tcp);
         Ok(self.inbound_of(number))
     }
@@ -103,7 +104,9 @@ impl Engine {
                 (session.inside(), session.mapping)
             };
             return match self.filtering(inside, mapping, probe) {
-                Some(Filtering::AddressAndPortDependent) | None => Err(Refusal::Filtered),
+                Some(Filtering::AddressAndPortDependent) | None => {
+                    self.blame(inside.vrf(), Err(Refusal::Filtered))
+                }
                 Some(_) => Ok((inside, mapping)),
             };
         }

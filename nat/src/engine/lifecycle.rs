@@ -109,6 +109,7 @@ impl Engine {
         session.last_seen = now.raw();
         session.filed_first = u8::from(first == 0);
         (session.next, session.previous) = (number, number);
+        self.tallies.begin(number, now);
         if first != 0 {
             self.join_ring(first, number);
         }

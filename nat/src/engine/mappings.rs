@@ -209,7 +209,7 @@ impl Engine {
     fn check_ports(&self, key: &MappingKey) -> Result<(), Refusal> {
         let vrf = key.inside.vrf();
         let most = self.policy.limits(vrf).ports;
-        if most.is_some_and(|most| self.ports_by_vrf[vrf.index()] >= most) {
+        if most.is_some_and(|most| self.records.ports(vrf) >= most) {
             Err(Refusal::TenantPorts)
         } else {
             Ok(())
@@ -222,7 +222,7 @@ impl Engine {
         let mapping = &mut self.mappings[number];
         mapping.begin(key.inside.port_wire(), lease.outside.port(), key.transport);
         (mapping.host, mapping.block) = (lease.host, lease.block);
-        self.ports_by_vrf[key.inside.vrf().index()] += 1;
+        self.records.port_taken(key.inside.vrf());
         Used {
             mapping: number,
             outside: lease.outside,
@@ -359,8 +359,7 @@ impl Engine {
         self.unfile_mapping(number, hash);
         let mapping = self.mappings[number];
         let vrf = self.inside_of(&mapping).vrf();
-        let of_vrf = &mut self.ports_by_vrf[vrf.index()];
-        *of_vrf = of_vrf.saturating_sub(1);
+        self.records.port_given_back(vrf);
         self.mappings.remove(number);
         let place = Place {
             block: mapping.block,

@@ -3,7 +3,7 @@
 use super::Engine;
 
 /// Octets of memory an engine has used so far; what it may come to use is mapped but not committed.
-/// Counters by pool and by VRF are left out: some pages of 4 KiB.
+/// Counters by pool and by VRF are left out: some pages of 4 KiB, and 104 octets for each VRF.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Memory {
     /// Records of sessions, their time-outs included, and what is kept of free ones.
@@ -16,12 +16,15 @@ pub struct Memory {
     pub mapping_index: usize,
     /// Hosts and blocks of ports with their indexes.
     pub hosts: usize,
+    /// What is counted of each session, if that is wanted.
+    pub tallies: usize,
 }
 
 impl Memory {
     /// All of it.
     pub const fn total(&self) -> usize {
-        self.sessions + self.session_index + self.mappings + self.mapping_index + self.hosts
+        let mappings = self.mappings + self.mapping_index + self.hosts;
+        self.sessions + self.session_index + mappings + self.tallies
     }
 }
 
@@ -34,6 +37,7 @@ impl Engine {
             mappings: self.mappings.used_bytes(),
             mapping_index: self.mapping_index.used_bytes() + self.open_index.used_bytes(),
             hosts: self.ports.used_bytes(),
+            tallies: self.tallies.used_bytes(self.sessions.end()),
         }
     }
 }

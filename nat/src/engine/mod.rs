@@ -4,6 +4,7 @@ mod age;
 mod batch;
 mod candidates;
 mod errors;
+mod filter;
 mod hit;
 mod inbound;
 mod lifecycle;
@@ -14,6 +15,8 @@ mod outbound;
 mod pressure;
 mod removal;
 mod show;
+mod statistics;
+mod tally;
 
 #[cfg(test)]
 mod model;
@@ -32,17 +35,18 @@ use sekisho_types::{VrfId, WorkerId};
 
 pub use batch::Departure;
 pub use candidates::Candidate;
+pub use filter::{SessionFilter, StateFilter, TupleFilter};
 pub use hit::Hit;
 pub use lookup::Probe;
 pub(crate) use mappings::MappingKey;
 pub use memory::Memory;
-pub use show::{Cursor, SessionFilter, SessionView, Stats};
+pub use show::{Cursor, SessionCounts, SessionView};
+pub use statistics::{Census, Stats, VrfStats};
 
 use crate::key::TcpSegment;
 use crate::policy::Policy;
 use crate::ports::Ports;
 use crate::rate::Bucket;
-use crate::refusal::Refusal;
 use crate::seed::{HashKey, Seed};
 use crate::session::{Mapping, Session, SessionId};
 use crate::table::{Index, Slab, Tiers};
@@ -62,6 +66,8 @@ pub struct EngineConfig {
     /// Most sessions at a time. Memory for them is mapped at once and committed as it is used:
     /// 107 octets for a session with a mapping of its own.
     pub max_sessions: u32,
+    /// Whether it is counted what each session carries, which takes 32 octets more for each.
+    pub count_sessions: bool,
     /// The secret of this boot; the same for all workers.
     pub seed: Seed,
 }
@@ -122,8 +128,8 @@ pub struct Engine {
     /// Whether the policy has a rule that lets everybody in.
     has_open_rules: bool,
     ports: Ports,
-    sessions_by_vrf: HugeSlice<u32>,
-    ports_by_vrf: HugeSlice<u32>,
+    tallies: tally::Tallies,
+    records: statistics::Records,
     /// Room kept for VRFs that have less than what is reserved for them.
     reserved: usize,
     /// How long ports are kept back, in milliseconds.
@@ -156,8 +162,8 @@ impl Engine {
             open_index: Tiers::new(capacity as usize / 32, capacity as usize)?,
             has_open_rules: policy.has_open_rules(),
             ports: Ports::new(config.worker, owners, capacity, random)?,
-            sessions_by_vrf: HugeSlice::new(usize::from(u16::MAX) + 1)?,
-            ports_by_vrf: HugeSlice::new(usize::from(u16::MAX) + 1)?,
+            tallies: tally::Tallies::new(config.count_sessions, capacity)?,
+            records: statistics::Records::new()?,
             reserved: policy
                 .reserved()
                 .iter()
@@ -201,13 +207,6 @@ impl Engine {
         let tcp = session.is_tcp().then_some(segment);
         let fits = session.pass(now, from, tcp, &self.rules);
         self.stats.note_fit(fits);
-    }
-
-    fn count<T>(&mut self, result: Result<T, Refusal>) -> Result<T, Refusal> {
-        if let Err(refusal) = result {
-            self.stats.refusals[refusal.index()] += 1;
-        }
-        result
     }
 }
 

@@ -84,7 +84,7 @@ impl Engine {
             self.remove_session(number);
         }
         let result = self.outbound_miss(now, probe, tcp, egress);
-        self.count(result)
+        self.count_for(probe.local.vrf(), result)
     }
 
     #[cold]

@@ -42,7 +42,7 @@ impl Engine {
 
     /// Whether a tenant finds room beside what is kept for others.
     fn has_room(&self, vrf: VrfId) -> bool {
-        let own = self.sessions_by_vrf[vrf.index()];
+        let own = self.records.sessions(vrf);
         let kept = if own < self.policy.limits(vrf).reserved_sessions {
             0
         } else {
@@ -54,9 +54,10 @@ impl Engine {
     /// Notes that a VRF has a session more.
     #[inline(always)]
     pub(super) fn count_session(&mut self, vrf: VrfId) {
-        let sessions = &mut self.sessions_by_vrf[vrf.index()];
-        *sessions += 1;
-        if self.policy.has_reserves() && *sessions <= self.policy.limits(vrf).reserved_sessions {
+        self.records.session_created(vrf);
+        if self.policy.has_reserves()
+            && self.records.sessions(vrf) <= self.policy.limits(vrf).reserved_sessions
+        {
             self.reserved -= 1;
         }
     }
@@ -64,18 +65,18 @@ impl Engine {
     /// Notes that a VRF has a session less.
     #[inline(always)]
     pub(super) fn uncount_session(&mut self, vrf: VrfId) {
-        let sessions = &mut self.sessions_by_vrf[vrf.index()];
-        *sessions = sessions.saturating_sub(1);
-        if self.policy.has_reserves() && *sessions < self.policy.limits(vrf).reserved_sessions {
+        self.records.session_removed(vrf);
+        if self.policy.has_reserves()
+            && self.records.sessions(vrf) < self.policy.limits(vrf).reserved_sessions
+        {
             self.reserved += 1;
         }
     }
 
     /// The room to be kept under a policy for VRFs that have less than their reserve.
     pub(super) fn unused_reserves(&self, policy: &Policy) -> usize {
-        let unused = |&(vrf, kept): &(VrfId, u32)| {
-            kept.saturating_sub(self.sessions_by_vrf[vrf.index()]) as usize
-        };
+        let unused =
+            |&(vrf, kept): &(VrfId, u32)| kept.saturating_sub(self.records.sessions(vrf)) as usize;
         policy.reserved().iter().map(unused).sum()
     }
 
@@ -85,8 +86,7 @@ impl Engine {
     pub(super) fn check_limits(&mut self, now: Time, vrf: VrfId) -> Result<(), Refusal> {
         let limits = self.policy.limits(vrf);
         let (most, rate) = (limits.sessions, limits.new_sessions);
-        if most.is_some_and(|most| self.sessions_by_vrf[vrf.index()] >= most)
-            && !self.evict_half_open(vrf)
+        if most.is_some_and(|most| self.records.sessions(vrf) >= most) && !self.evict_half_open(vrf)
         {
             return Err(Refusal::TenantLimit);
         }

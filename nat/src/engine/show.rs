@@ -1,16 +1,16 @@
 //! What people and metrics are shown, and what they may clear.
 
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::SocketAddrV4;
 
 use sekisho_types::{InterfaceId, IpProtocol, VrfId};
 
-use super::Engine;
+use super::{Engine, SessionFilter};
 use crate::key::Transport;
 use crate::policy::{PoolId, Target};
-use crate::ports::PoolUsage;
-use crate::refusal::Refusal;
-use crate::session::{Session, SessionId};
-use crate::tcp::TcpState;
+use crate::ports::{AddressUsage, PoolUsage};
+use crate::session::SessionId;
+use crate::tally::Traffic;
+use crate::tcp::{Side, TcpState};
 use crate::time::Time;
 
 /// Where a walk over the sessions stands; the default is the start.
@@ -34,112 +34,28 @@ pub struct SessionView {
     pub remote: SocketAddrV4,
     /// How far a TCP connection is.
     pub tcp: Option<TcpState>,
-    /// Whether it came by a port forward.
+    /// Whether a port forward, and not a rule for sources, gave it its outside tuple.
     pub forward: bool,
     /// Milliseconds since the packet that last kept it alive.
     pub idle_ms: u32,
     /// Milliseconds after which it expires if nothing comes.
     pub expires_in_ms: u32,
+    /// What it has carried, if that is counted.
+    pub counts: Option<SessionCounts>,
 }
 
-/// Which sessions are meant; what is `None` does not restrict.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct SessionFilter {
-    /// The inside VRF.
-    pub vrf: Option<VrfId>,
-    /// The inside address.
-    pub inside: Option<Ipv4Addr>,
-    /// The outside address.
-    pub outside: Option<Ipv4Addr>,
-    /// The remote address.
-    pub remote: Option<Ipv4Addr>,
-    /// The protocol.
-    pub protocol: Option<IpProtocol>,
-}
-
-impl SessionFilter {
-    fn matches(&self, session: &Session) -> bool {
-        let fits = |wanted: Option<Ipv4Addr>, found| wanted.is_none_or(|wanted| wanted == found);
-        self.vrf.is_none_or(|vrf| vrf == session.inside().vrf())
-            && fits(self.inside, session.inside().address())
-            && fits(self.outside, session.outside().address())
-            && fits(self.remote, session.peer().address())
-            && self.protocol.is_none_or(|protocol| {
-                session.transport().map(Transport::protocol) == Some(protocol)
-            })
-    }
-}
-
-/// Counters of an engine.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Stats {
-    /// TCP sessions held.
-    pub tcp_sessions: u64,
-    /// UDP sessions held.
-    pub udp_sessions: u64,
-    /// ICMP query sessions held.
-    pub icmp_sessions: u64,
-    /// Mappings held.
-    pub mappings: u64,
-    /// Inside hosts with a mapping, once per pool or uplink.
-    pub hosts: u64,
-    /// Blocks of ports owned.
-    pub blocks: u64,
-    /// Sessions ever created.
-    pub created: u64,
-    /// Sessions ever removed: expired, disallowed by a new policy, or cleared.
-    pub removed: u64,
-    /// Of those removed: half-open connections at a limit, and closed ones whose port was wanted.
-    pub evicted: u64,
-    /// TCP segments translated without a change of state, because they do not fit the connection.
-    pub tcp_ignored: u64,
-    /// Packets refused, by [`Refusal::index`].
-    pub refusals: [u64; Refusal::COUNT],
-}
-
-impl Stats {
-    pub(super) fn session_created(&mut self, transport: Option<Transport>) {
-        self.created += 1;
-        if let Some(sessions) = self.sessions(transport) {
-            *sessions += 1;
-        }
-    }
-
-    /// Notes whether a segment fits its connection, which nearly all do.
-    #[inline(always)]
-    pub(super) fn note_fit(&mut self, fits: bool) {
-        if !fits {
-            self.tcp_ignored += 1;
-        }
-    }
-
-    pub(super) fn session_removed(&mut self, transport: Option<Transport>) {
-        self.removed += 1;
-        if let Some(sessions) = self.sessions(transport) {
-            *sessions -= 1;
-        }
-    }
-
-    fn sessions(&mut self, transport: Option<Transport>) -> Option<&mut u64> {
-        Some(match transport? {
-            Transport::Tcp => &mut self.tcp_sessions,
-            Transport::Udp => &mut self.udp_sessions,
-            Transport::Icmp => &mut self.icmp_sessions,
-        })
-    }
+/// What a session has carried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SessionCounts {
+    /// Milliseconds since it was created; right up to 49 days.
+    pub age_ms: u32,
+    /// What left the tenant.
+    pub outbound: Traffic,
+    /// What came in.
+    pub inbound: Traffic,
 }
 
 impl Engine {
-    /// The counters.
-    pub fn stats(&self) -> Stats {
-        Stats {
-            mappings: self.mappings.len() as u64,
-            hosts: self.ports.host_count() as u64,
-            blocks: self.ports.block_count() as u64,
-            ..self.stats
-        }
-    }
-
     /// What this worker uses of a pool.
     pub fn pool_usage(&self, pool: PoolId) -> PoolUsage {
         self.ports.usage(Target::pool(pool))
@@ -150,9 +66,19 @@ impl Engine {
         self.ports.usage(Target::uplink(uplink))
     }
 
-    /// Sessions of a VRF, expired ones that were not yet met by [`Self::age`] included.
-    pub fn sessions_of_vrf(&self, vrf: VrfId) -> u32 {
-        self.sessions_by_vrf[vrf.index()]
+    /// Looks at `max` blocks of this worker from `cursor` on and adds what is used of them to those of
+    /// `addresses`, which are in order, that are of the pool. Returns where to go on; `None` at the
+    /// end.
+    pub fn address_usage(
+        &self,
+        pool: PoolId,
+        cursor: Cursor,
+        max: u32,
+        addresses: &mut [AddressUsage],
+    ) -> Option<Cursor> {
+        let (target, start) = (Target::pool(pool), cursor.0.max(1));
+        let next = self.ports.walk_blocks(target, start, max, addresses);
+        next.map(Cursor)
     }
 
     /// Looks at `max` session records from `cursor` on and appends the live ones that match to
@@ -220,6 +146,11 @@ impl Engine {
             forward: session.mapping == 0,
             idle_ms,
             expires_in_ms: timeout.saturating_sub(idle_ms),
+            counts: self.tallies.get(number).map(|tally| SessionCounts {
+                age_ms: now.passed_since(tally.created()),
+                outbound: tally.traffic(Side::Inside),
+                inbound: tally.traffic(Side::Outside),
+            }),
         })
     }
 }

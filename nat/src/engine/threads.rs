@@ -49,6 +49,7 @@ fn take_and_give_back(
     let config = EngineConfig {
         worker,
         max_sessions: 10_000,
+        count_sessions: false,
         seed: Seed::new([5; 32]),
     };
     let mut engine = Engine::new(config, Arc::clone(policy)).unwrap();
@@ -112,6 +113,7 @@ fn an_engine_that_ends_gives_its_blocks_back() {
     let config = EngineConfig {
         worker: WorkerId::new(2),
         max_sessions: 10,
+        count_sessions: false,
         seed: Seed::new([5; 32]),
     };
     let mut engine = Engine::new(config, policy).unwrap();

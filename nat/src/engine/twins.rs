@@ -27,6 +27,7 @@ impl Twin {
         let config = EngineConfig {
             worker: WorkerId::new(0),
             max_sessions: 10_000,
+            count_sessions: false,
             seed,
         };
         Self {

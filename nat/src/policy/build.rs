@@ -291,11 +291,15 @@ fn shared_sets(
                allocation: Allocation| {
         let addresses = addresses
             .filter_map(|address| Some((address, *places.get(&address)?)))
-            .map(|(address, slot)| Shared {
-                address,
-                slot,
-                target,
-                blocks: usable_blocks(&masks, slot, forwarded),
+            .map(|(address, slot)| {
+                let (blocks, ports) = usable(&masks, slot, forwarded);
+                Shared {
+                    address,
+                    slot,
+                    target,
+                    blocks,
+                    ports,
+                }
             })
             .collect();
         (
@@ -333,15 +337,18 @@ fn shared_sets(
     uplinks.chain(pools).collect()
 }
 
-/// The blocks of an address with at least one port to hand out.
-fn usable_blocks(masks: &Masks, slot: u32, forwarded: &HashMap<u128, u64>) -> u16 {
-    (0..)
-        .zip(masks)
-        .filter(|&(block, mask)| {
-            let taken = forwarded.get(&block_key(slot, block)).copied();
-            mask & !taken.unwrap_or(0) != 0
-        })
-        .count() as u16
+/// The blocks of an address with at least one port to hand out, and such ports.
+fn usable(masks: &Masks, slot: u32, forwarded: &HashMap<u128, u64>) -> (u16, u16) {
+    let usable = (0..).zip(masks).map(|(block, mask)| {
+        let taken = forwarded.get(&block_key(slot, block)).copied();
+        mask & !taken.unwrap_or(0)
+    });
+    usable.fold((0, 0), |(blocks, ports), mask| {
+        (
+            blocks + u16::from(mask != 0),
+            ports + mask.count_ones() as u16,
+        )
+    })
 }
 
 fn uplink_masks(input: &PolicyInput) -> Masks {

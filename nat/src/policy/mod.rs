@@ -132,6 +132,31 @@ pub(crate) struct Shared {
     pub(crate) target: Target,
     /// Blocks with at least one port to hand out.
     pub(crate) blocks: u16,
+    /// Ports to hand out, of each protocol.
+    ports: u16,
+}
+
+/// What a pool or an uplink may hand out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PoolCapacity {
+    /// Addresses.
+    pub addresses: u64,
+    /// Their blocks of 64 ports.
+    pub blocks: u64,
+    /// Their ports, of each protocol.
+    pub ports: u64,
+}
+
+impl PoolCapacity {
+    fn of(addresses: &[Shared]) -> Self {
+        let mut sum = Self::default();
+        for address in addresses {
+            sum.addresses += 1;
+            sum.blocks += u64::from(address.blocks);
+            sum.ports += u64::from(address.ports);
+        }
+        sum
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -449,6 +474,24 @@ impl Policy {
     pub(crate) fn addresses(&self, target: Target) -> &[Shared] {
         self.shared_set(target)
             .map_or(&[], |set| set.addresses.as_slice())
+    }
+
+    /// What a pool may hand out.
+    pub fn pool_capacity(&self, pool: PoolId) -> PoolCapacity {
+        PoolCapacity::of(self.addresses(Target::pool(pool)))
+    }
+
+    /// What may be handed out of an uplink's own addresses.
+    pub fn uplink_capacity(&self, uplink: InterfaceId) -> PoolCapacity {
+        PoolCapacity::of(self.addresses(Target::uplink(uplink)))
+    }
+
+    /// The addresses of a pool whose ports are handed out, in order.
+    pub fn pool_addresses(&self, pool: PoolId) -> Vec<Ipv4Addr> {
+        let shared = self.addresses(Target::pool(pool)).iter();
+        let mut addresses: Vec<_> = shared.map(|shared| shared.address).collect();
+        addresses.sort_unstable();
+        addresses
     }
 
     /// The ports of a block that may be handed out, one bit each.

@@ -10,6 +10,7 @@ mod fit;
 mod lists;
 mod overload;
 mod search;
+mod show;
 
 #[cfg(test)]
 mod tests;
@@ -31,6 +32,8 @@ use crate::refusal::Refusal;
 use crate::seed::HashKey;
 use crate::table::{Slab, Tiers};
 use crate::time::Time;
+
+pub use show::{AddressUsage, PoolUsage};
 
 /// Ports of a block.
 pub(crate) const BLOCK_PORTS: u16 = 64;
@@ -126,17 +129,6 @@ impl Usage {
         self.blocks = self.blocks.saturating_sub(blocks);
         self.ports = self.ports.saturating_sub(ports);
     }
-}
-
-/// How much of a pool or uplink address a worker uses.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct PoolUsage {
-    /// Ports handed out, all protocols.
-    pub ports: u32,
-    /// Units of 64 ports owned.
-    pub blocks: u32,
-    /// Ports kept back after use.
-    pub quarantined: u32,
 }
 
 /// A port handed out.

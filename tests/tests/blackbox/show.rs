@@ -7,7 +7,7 @@ use sekisho_tests::topology::{ISP_A, ISP_B, SERVER};
 use crate::site::{SOON, Site, play};
 
 /// Commands that show something of a gateway at work, and what it must hold.
-const SHOWS: [(&str, &[&str]); 16] = [
+const SHOWS: [(&str, &[&str]); 18] = [
     ("show version", &["sekisho"]),
     (
         "show ip route",
@@ -46,6 +46,14 @@ const SHOWS: [(&str, &[&str]); 16] = [
     (
         "show nat sessions",
         &["blue", "172.16.10.11", "203.0.113.", SERVER],
+    ),
+    (
+        "show nat statistics",
+        &["gateway", "blue", "green", "TCP established"],
+    ),
+    (
+        "show dataplane flows",
+        &["out(blue)", "in(blue)", "vni=5001", "203.0.113.", "flows"],
     ),
     ("show nat tenants", &["blue", "green", "no limit"]),
     ("show nat pools", &["public", "203.0.113.64/28"]),
@@ -143,7 +151,7 @@ fn cleared_sessions_are_gone() -> Result<()> {
         site.sekishod
             .wait_cli("show nat sessions", &outside, SOON)?;
         drop(client);
-        site.sekishod.cli("clear nat sessions")?;
+        site.sekishod.cli("clear nat sessions --all")?;
         sekisho_tests::lab::wait_gone(SOON, &outside, || site.sekishod.cli("show nat sessions"))
     })
 }

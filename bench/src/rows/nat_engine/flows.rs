@@ -121,6 +121,7 @@ pub(super) fn engine(sessions: usize, timeout: Duration, filtering: Filtering) -
     let config = EngineConfig {
         worker: WorkerId::new(0),
         max_sessions: u32::try_from(sessions)?,
+        count_sessions: false,
         seed,
     };
     Ok(Engine::new(config, Arc::new(policy))?)

@@ -1,8 +1,10 @@
 //! Answers to the API: from what the rooms hold to the messages of `sekisho.v1`.
 
+mod flows;
 mod nat;
 mod overlay;
 mod routing;
+mod statistics;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -11,11 +13,12 @@ use sekisho_dpdk::{Lcore, PortHandle};
 use sekisho_mgmt::api::v1;
 use sekisho_mgmt::config::Loaded;
 use sekisho_mgmt::server::{Backend, BackendError, Rows, Running, rows};
-use sekisho_nat::{PoolUsage, SessionFilter};
-use sekisho_types::{IpProtocol, VrfId};
+use sekisho_mgmt::session_match::SessionMatch;
+use sekisho_nat::SessionFilter;
+use sekisho_types::VrfId;
 use tokio::sync::{mpsc, oneshot};
 
-use self::nat::{ipv4, stream_sessions, tenant_rules};
+use self::nat::{stream_sessions, tenant_rules};
 use self::overlay::{endpoint_message, neighbor_row};
 use self::routing::{
     bgp_message, family_of, neighbor_message, of_family, route_filter, route_message,
@@ -41,6 +44,8 @@ pub struct Facts {
     pub ports: Vec<PortHandle>,
     /// DPDK's version.
     pub dpdk: String,
+    /// What the workers hash flows with to choose among next hops.
+    pub flow_seed: u64,
 }
 
 impl Backend for Manager {
@@ -222,21 +227,20 @@ impl Backend for Manager {
         self.ask(Request::Ask(Query::Clear(filter, done))).await?;
         cleared.await.map_err(|error| unavailable(&error))
     }
-    async fn pools(&self) -> Vec<v1::NatPool> {
-        let running = self.current().await;
-        let ids = self.pool_ids(&running.config).await;
-        let (done, usage) = oneshot::channel();
-        let usage = match self.ask(Request::Ask(Query::Pools(ids, done))).await {
-            Ok(()) => usage.await.unwrap_or_default(),
-            Err(_) => Vec::new(),
-        };
-        let usage = usage
-            .into_iter()
-            .chain(std::iter::repeat(PoolUsage::default()));
-        let pools = running.config.nat_pools.iter().zip(usage);
-        pools
-            .map(|(pool, usage)| nat::pool_message(pool, usage))
-            .collect()
+
+    async fn flows(&self, query: v1::ListFlowsRequest) -> Result<Rows<v1::Flow>, BackendError> {
+        self.list_flows(query.filter.unwrap_or_default()).await
+    }
+
+    async fn nat_statistics(
+        &self,
+        query: v1::GetNatStatisticsRequest,
+    ) -> Result<v1::NatStatistics, BackendError> {
+        self.count_nat(&query.tenant).await
+    }
+
+    async fn pools(&self, query: v1::ListPoolsRequest) -> Result<Vec<v1::NatPool>, BackendError> {
+        self.nat_pools(&query.name).await
     }
 
     async fn nat_tenants(&self) -> Vec<v1::NatTenant> {
@@ -342,28 +346,13 @@ impl Manager {
         &self,
         filter: Option<v1::SessionFilter>,
     ) -> Result<SessionFilter, BackendError> {
-        let filter = filter.unwrap_or_default();
-        let vrf = match filter.tenant.as_str() {
-            "" => None,
-            tenant => Some(self.vrf(tenant).await?),
+        let filter = SessionMatch::try_from(&filter.unwrap_or_default());
+        let filter = filter.map_err(|error| BackendError::Invalid(error.to_string()))?;
+        let vrf = match &filter.tenant {
+            Some(tenant) => Some(self.vrf(tenant).await?),
+            None => None,
         };
-        let protocol = match filter.protocol.as_str() {
-            "" => None,
-            "tcp" => Some(IpProtocol::TCP),
-            "udp" => Some(IpProtocol::UDP),
-            "icmp" => Some(IpProtocol::ICMP),
-            other => {
-                let message = format!("{other} has no sessions; use tcp, udp or icmp");
-                return Err(BackendError::Invalid(message));
-            }
-        };
-        Ok(SessionFilter {
-            vrf,
-            inside: ipv4(&filter.inside)?,
-            outside: ipv4(&filter.outside)?,
-            remote: ipv4(&filter.remote)?,
-            protocol,
-        })
+        Ok(nat::session_filter(&filter, vrf))
     }
 }
 

@@ -1,30 +1,38 @@
 //! NAT sessions and rules, as messages.
 
-use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use sekisho_mgmt::api::v1;
-use sekisho_mgmt::config::model::{Filtering, NatPool, SnatTarget, Tenant};
-use sekisho_mgmt::server::{BackendError, Rows};
-use sekisho_nat::{PoolUsage, SessionView, TcpState};
+use sekisho_mgmt::config::model::{Filtering, SnatTarget, Tenant};
+use sekisho_mgmt::server::Rows;
+use sekisho_mgmt::session_match::{SessionMatch, SessionState, TupleMatch};
+use sekisho_nat::{SessionCounts, SessionFilter, SessionView, StateFilter, TcpState, TupleFilter};
+use sekisho_types::VrfId;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
 use super::vrf_name;
 use crate::snapshot::Snapshot;
 
-/// Ports of a block, which one worker owns as a whole.
-const BLOCK_PORTS: u16 = 64;
-
-/// An address of a filter; an empty text does not restrict.
-pub(super) fn ipv4(text: &str) -> Result<Option<Ipv4Addr>, BackendError> {
-    match text {
-        "" => Ok(None),
-        text => text.parse().map(Some).map_err(|_| {
-            BackendError::Invalid(format!(
-                "{text} is not an IPv4 address; write it like 192.0.2.1"
-            ))
-        }),
+/// The filter of the engine.
+pub(super) fn session_filter(wanted: &SessionMatch, vrf: Option<VrfId>) -> SessionFilter {
+    let tuple = |wanted: Option<TupleMatch>| {
+        wanted.map(|TupleMatch { prefix, port }| TupleFilter { prefix, port })
+    };
+    let state = wanted.state.map(|state| match state {
+        SessionState::Opening => StateFilter::Tcp(TcpState::Opening),
+        SessionState::Established => StateFilter::Tcp(TcpState::Established),
+        SessionState::Closing => StateFilter::Tcp(TcpState::Closing),
+        SessionState::Transitory => StateFilter::Transitory,
+        SessionState::Active => StateFilter::Active,
+    });
+    SessionFilter {
+        vrf,
+        inside: tuple(wanted.inside),
+        outside: tuple(wanted.outside),
+        remote: tuple(wanted.remote),
+        protocol: wanted.protocol,
+        state,
     }
 }
 
@@ -49,13 +57,39 @@ pub(super) fn stream_sessions(
     Box::pin(ReceiverStream::new(receiver))
 }
 
-pub(super) fn session_message(snapshot: &Snapshot, session: &SessionView) -> v1::NatSession {
-    let state = match session.tcp {
+/// How far a session is, in a word.
+pub(super) const fn state_of(session: &SessionView) -> &'static str {
+    match session.tcp {
         None => "active",
         Some(TcpState::Opening) => "opening",
         Some(TcpState::Established) => "established",
         Some(TcpState::Closing) => "closing",
-    };
+    }
+}
+
+/// What gave a session its outside tuple.
+fn origin(snapshot: &Snapshot, session: &SessionView) -> String {
+    let rule = snapshot
+        .nat
+        .snat(session.vrf, *session.inside.ip(), *session.remote.ip());
+    match rule {
+        _ if session.forward => "port-forward".to_owned(),
+        Some(rule) => format!("snat {}", rule.source),
+        None => String::new(),
+    }
+}
+
+fn counts_message(counts: &SessionCounts) -> v1::SessionCounts {
+    v1::SessionCounts {
+        age_seconds: (counts.age_ms / 1000).into(),
+        packets_out: counts.outbound.packets,
+        octets_out: counts.outbound.octets,
+        packets_in: counts.inbound.packets,
+        octets_in: counts.inbound.octets,
+    }
+}
+
+fn session_message(snapshot: &Snapshot, session: &SessionView) -> v1::NatSession {
     v1::NatSession {
         tenant: vrf_name(snapshot, session.vrf),
         protocol: session.protocol.to_string(),
@@ -65,7 +99,7 @@ pub(super) fn session_message(snapshot: &Snapshot, session: &SessionView) -> v1:
         outside_port: session.outside.port().into(),
         remote_address: session.remote.ip().to_string(),
         remote_port: session.remote.port().into(),
-        state: state.to_owned(),
+        state: state_of(session).to_owned(),
         idle_seconds: (session.idle_ms / 1000).into(),
         expires_seconds: (session.expires_in_ms / 1000).into(),
         worker: snapshot
@@ -73,6 +107,8 @@ pub(super) fn session_message(snapshot: &Snapshot, session: &SessionView) -> v1:
             .inside_owner(session.vrf, *session.inside.ip())
             .value()
             .into(),
+        origin: origin(snapshot, session),
+        counts: session.counts.as_ref().map(counts_message),
     }
 }
 
@@ -109,26 +145,4 @@ pub(super) fn tenant_rules(tenant: &Tenant) -> Vec<v1::NatRule> {
         rule("snat", snat.source.to_string(), becomes + lets_in)
     });
     forwards.chain(floating).chain(snat).collect()
-}
-
-/// A pool and what is used of it.
-pub(super) fn pool_message(pool: &NatPool, usage: PoolUsage) -> v1::NatPool {
-    let sizes = pool
-        .addresses
-        .iter()
-        .map(|prefix| 1 << (32 - u32::from(prefix.len())));
-    let addresses: u64 = sizes.sum();
-    let (first, last) = pool.ports;
-    let ports = u64::from(last - first) + 1;
-    let blocks = u64::from(last / BLOCK_PORTS - first / BLOCK_PORTS) + 1;
-    v1::NatPool {
-        name: pool.name.to_string(),
-        addresses: pool.addresses.iter().map(ToString::to_string).collect(),
-        first_port: first.into(),
-        last_port: last.into(),
-        ports_total: addresses * ports,
-        ports_used: usage.ports.into(),
-        blocks_total: addresses * blocks,
-        blocks_used: usage.blocks.into(),
-    }
 }

@@ -103,6 +103,9 @@ impl Worker {
                 rest.add(place, true);
             }
         }
+        if self.nat.counts_sessions() {
+            self.note_inward(lanes, hits);
+        }
         if !rest.is_empty() {
             hits |= self.floating_inward(lanes, rest);
         }

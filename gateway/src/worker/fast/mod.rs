@@ -16,6 +16,7 @@
 //! | six | `six.rs` | what carries IPv6, either way: headers, endpoint check, tables |
 //! | leave | `leave.rs` | rewrite of what leaves by a wire |
 //! | encapsulate | `encapsulate.rs` | rewrite and outer headers of what goes into a tunnel |
+//! | count | `tally.rs` | what sessions carry, where that is counted |
 //! | emit | `emit.rs` | transmit queues in the order of arrival; the rest stays |
 //!
 //! What is known of a packet is kept by its number in the burst, its *lane*, a field of all packets in
@@ -33,6 +34,7 @@ mod outward;
 mod six;
 mod stages;
 mod steer;
+mod tally;
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 
@@ -46,6 +48,7 @@ use self::encapsulate::Remotes;
 use self::mask::{Mask, Order};
 use self::six::Six;
 pub use self::stages::{Stage, StageClocks};
+use self::tally::Noted;
 use super::Worker;
 
 /// Most packets of a burst.
@@ -105,6 +108,8 @@ pub(super) struct Lanes {
     /// Which are for another worker that has their sessions, and which.
     others: Mask,
     owners: [WorkerId; LANES],
+    /// The sessions of packets that have one, where what they carry is counted.
+    noted: Noted,
     sent: Sent,
     clocks: StageClocks,
 }
@@ -208,6 +213,7 @@ impl Lanes {
             refusals: [None; LANES],
             others: Mask::NONE,
             owners: [WorkerId::new(0); LANES],
+            noted: Noted::NONE,
             sent: Sent::default(),
             clocks: StageClocks::default(),
         })
@@ -225,6 +231,7 @@ impl Lanes {
         self.done = Mask::NONE;
         self.refused = Mask::NONE;
         self.others = Mask::NONE;
+        self.noted.clear();
     }
 
     /// Whether the packet came out of a tunnel.
@@ -254,6 +261,9 @@ impl Worker {
             self.six(&mut lanes, burst, port);
         }
         self.leave_burst(&mut lanes, burst);
+        if self.nat.counts_sessions() {
+            self.count_noted(&lanes);
+        }
         self.emit(&mut lanes, burst, port);
         lanes.clocks.end(Stage::Emit);
         self.lanes = Some(lanes);

@@ -31,6 +31,9 @@ impl Worker {
         let checked = self.check_outward(lanes, burst);
         lanes.clocks.end(Stage::OutwardCheck);
         self.translate_outward(lanes, checked);
+        if self.nat.counts_sessions() {
+            self.note_outward(lanes, checked);
+        }
         lanes.clocks.end(Stage::OutwardSessions);
     }
 

@@ -49,6 +49,7 @@ pub(super) fn gateway(raw: Option<&raw::Gateway>, p: &mut Problems<'_>) -> Optio
         hugepages: raw.map_or(Hugepages::Auto, |raw| or(&raw.hugepages, Hugepages::Auto)),
         memory_mib: field(|raw| &raw.memory_mib, 256),
         max_sessions: field(|raw| &raw.max_sessions, MAX_SESSIONS),
+        session_counters: raw.is_some_and(|raw| or(&raw.session_counters, false)),
         api_socket: raw.and_then(|raw| raw.api_socket.as_ref()).map_or_else(
             || PathBuf::from(crate::DEFAULT_SOCKET),
             |path| path.value.clone(),

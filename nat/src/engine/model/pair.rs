@@ -46,6 +46,7 @@ impl Pair {
         let config = EngineConfig {
             worker: WorkerId::new(0),
             max_sessions: capacity,
+            count_sessions: false,
             seed,
         };
         Self {

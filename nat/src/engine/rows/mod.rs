@@ -9,6 +9,7 @@ mod memory;
 mod policy;
 mod pools;
 mod ports;
+mod show;
 mod tcp;
 mod udp;
 
@@ -104,6 +105,15 @@ impl Bench {
     }
 
     fn with_sessions(input: &PolicyInput, max_sessions: u32) -> Self {
+        Self::made(input, max_sessions, false)
+    }
+
+    /// A bench whose engine counts what sessions carry.
+    fn counting(input: &PolicyInput) -> Self {
+        Self::made(input, 4096, true)
+    }
+
+    fn made(input: &PolicyInput, max_sessions: u32, count_sessions: bool) -> Self {
         let seed = Seed::new([42; 32]);
         let steering = Steering::new(seed, 1);
         let owners = Arc::new(OutsideOwners::new(8192).unwrap());
@@ -111,6 +121,7 @@ impl Bench {
         let config = EngineConfig {
             worker: WorkerId::new(0),
             max_sessions,
+            count_sessions,
             seed,
         };
         Self {
@@ -189,16 +200,17 @@ impl Bench {
     }
 
     fn live(&self) -> usize {
+        self.matching(&SessionFilter::default()).len()
+    }
+
+    /// The sessions that match.
+    fn matching(&self, filter: &SessionFilter) -> Vec<SessionView> {
         let mut views = Vec::new();
-        let end = self.engine.snapshot(
-            self.now,
-            &SessionFilter::default(),
-            Cursor::default(),
-            u32::MAX,
-            &mut views,
-        );
+        let end = self
+            .engine
+            .snapshot(self.now, filter, Cursor::default(), u32::MAX, &mut views);
         assert_eq!(end, None);
-        views.len()
+        views
     }
 }
 
