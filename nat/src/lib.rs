@@ -8,6 +8,7 @@
 //! - [`OutsideOwners`]: which worker owns which block of ports of which outside address; the only
 //!   thing workers share, made of atomics.
 //! - [`Engine`]: the sessions and mappings of one worker.
+//! - [`LogEvent`]: what the translation log is told.
 //!
 //! Mapping is endpoint-independent, filtering address-dependent by default, pooling paired
 //! (RFC 4787, RFC 5382, RFC 5508, RFC 7857).
@@ -31,6 +32,7 @@
 
 mod engine;
 mod key;
+mod log;
 mod owners;
 mod policy;
 mod ports;
@@ -48,6 +50,7 @@ pub use engine::{
     Outbound, Probe, SessionFilter, SessionView, Stats,
 };
 pub use key::{FlowKey, TcpSegment, WireFlow};
+pub use log::{LogEvent, LogKind, LogLevel, LogRules, LogSource};
 pub use owners::OutsideOwners;
 pub use policy::{
     DYNAMIC_PORTS, Filtering, FloatingIp, Forward, GATEWAY_PORTS, Generation, OutsideUse, Policy,

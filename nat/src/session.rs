@@ -43,7 +43,8 @@ zeroable_struct! {
         pub(crate) uplink: u16,
         /// Which of the time-outs is its: the protocol number, one more for established TCP.
         class: u8,
-        unused: u8,
+        /// 1: its beginning is in the log.
+        pub(crate) logged: u8,
         /// Neighbours in the ring of sessions of one outside tuple and one remote address.
         pub(crate) next: u32,
         pub(crate) previous: u32,
@@ -175,6 +176,8 @@ const _: () = assert!(size_of::<Mapping>() == 16);
 const DETACHED: u8 = 1;
 /// Filed by its outside tuple: everybody is let in.
 const OPEN: u8 = 2;
+/// Its beginning is in the log.
+const LOGGED: u8 = 4;
 
 impl Mapping {
     /// Makes a free record a mapping without sessions, in place.
@@ -203,6 +206,14 @@ impl Mapping {
 
     pub(crate) const fn detach(&mut self) {
         self.flags |= DETACHED;
+    }
+
+    pub(crate) const fn is_logged(&self) -> bool {
+        self.flags & LOGGED != 0
+    }
+
+    pub(crate) const fn set_logged(&mut self) {
+        self.flags |= LOGGED;
     }
 
     pub(crate) const fn is_open(&self) -> bool {

@@ -74,6 +74,9 @@ impl Engine {
         if mapping != 0 {
             uplink = self.uplink_of(mapping);
             self.mappings[mapping].sessions += 1;
+            if self.ports.log.is_on() {
+                self.log_mapping(mapping);
+            }
         }
         let order = Order {
             inside,

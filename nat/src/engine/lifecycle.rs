@@ -69,10 +69,12 @@ impl Engine {
     #[inline(always)]
     pub(super) fn check_limits(&mut self, now: Time, vrf: VrfId) -> Result<(), Refusal> {
         if self.sessions_by_vrf[vrf.index()] >= self.policy.max_sessions(vrf) {
-            return Err(Refusal::TenantLimit);
+            return Err(self.log_tenant_refusal(now, vrf, Refusal::TenantLimit));
         }
         match self.policy.max_new_sessions(vrf) {
-            Some(rate) if !self.rates[vrf.index()].has_token(now, rate) => Err(Refusal::TenantRate),
+            Some(rate) if !self.rates[vrf.index()].has_token(now, rate) => {
+                Err(self.log_tenant_refusal(now, vrf, Refusal::TenantRate))
+            }
             _ => Ok(()),
         }
     }
@@ -92,6 +94,9 @@ impl Engine {
             }
             self.sessions_by_vrf[vrf.index()] += 1;
             self.stats.session_created(order.peer.transport());
+            if self.ports.log.is_on() {
+                self.log_session(&stored);
+            }
         } else if order.mapping != 0 {
             self.unuse_mapping(order.mapping, 0);
         }
@@ -225,6 +230,9 @@ impl Engine {
         let session = &self.sessions[number];
         let (inside, transport) = (session.inside(), session.transport());
         let (mapping, alone) = (session.mapping, session.next == number);
+        if session.logged != 0 {
+            self.log_session_end(number);
+        }
         self.index.remove(places.outbound, number);
         if alone {
             self.index.remove(places.inbound, number);

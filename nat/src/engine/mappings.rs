@@ -137,6 +137,9 @@ impl Engine {
         if self.has_open_rules | mapping.is_open() {
             self.follow_filter(used.mapping);
         }
+        if self.ports.log.is_on() {
+            self.log_mapping(used.mapping);
+        }
         Ok(used)
     }
 
@@ -162,7 +165,10 @@ impl Engine {
         if key.target.is_uplink() && self.policy.addresses(key.target).is_empty() {
             return Err(Refusal::NoUplinkAddress);
         }
-        let lease = self.ports.allocate(now, &self.policy, key, host)?;
+        let lease = match self.ports.allocate(now, &self.policy, key, host) {
+            Ok(lease) => lease,
+            Err(refusal) => return Err(self.log_port_refusal(now, key, refusal)),
+        };
         let stored = self.mappings.take();
         let filed = stored.filter(|&number| self.mapping_index.insert(key.hash, number).is_ok());
         let Some(number) = filed else {
@@ -262,6 +268,9 @@ impl Engine {
         };
         self.unfile_mapping(number, hash);
         let mapping = self.mappings[number];
+        if mapping.is_logged() {
+            self.log_mapping_end(number);
+        }
         self.mappings.remove(number);
         self.ports.free(
             mapping.host,

@@ -7,6 +7,7 @@ mod errors;
 mod hit;
 mod inbound;
 mod lifecycle;
+mod logging;
 mod lookup;
 mod mappings;
 mod memory;
@@ -138,6 +139,8 @@ impl Engine {
         let mut random = config.seed.generator(config.worker);
         let key = HashKey::draw(&mut random);
         let owners = Arc::clone(policy.owners());
+        let mut ports = Ports::new(config.worker, owners, capacity, random)?;
+        ports.log.follow(policy.log_rules());
         Ok(Self {
             sessions: Slab::new(capacity)?,
             index: Index::new(capacity as usize * 2, SESSION_PERCENT)?,
@@ -145,7 +148,7 @@ impl Engine {
             mapping_index: Index::new(capacity as usize, MAPPING_PERCENT)?,
             open_index: Tiers::new(capacity as usize / 32, capacity as usize)?,
             has_open_rules: policy.has_open_rules(),
-            ports: Ports::new(config.worker, owners, capacity, random)?,
+            ports,
             sessions_by_vrf: HugeSlice::new(usize::from(u16::MAX) + 1)?,
             rates: HugeSlice::new(usize::from(u16::MAX) + 1)?,
             sweep: age::Sweep::new(policy.generation()),
@@ -169,6 +172,7 @@ impl Engine {
     pub fn set_policy(&mut self, policy: Arc<Policy>) -> Arc<Policy> {
         self.sweep.restart();
         self.rules = hit::Rules::of(&policy);
+        self.ports.log.follow(policy.log_rules());
         self.has_open_rules = policy.has_open_rules();
         std::mem::replace(&mut self.policy, policy)
     }

@@ -91,6 +91,8 @@ pub struct Stats {
     pub removed: u64,
     /// TCP segments translated without a change of state, because they do not fit the connection.
     pub tcp_ignored: u64,
+    /// Events the log has lost for want of room.
+    pub log_lost: u64,
     /// Packets refused, by [`Refusal::index`].
     pub refusals: [u64; Refusal::COUNT],
 }
@@ -134,6 +136,7 @@ impl Engine {
             mappings: self.mappings.len() as u64,
             hosts: self.ports.host_count() as u64,
             blocks: self.ports.block_count() as u64,
+            log_lost: self.ports.log.lost(),
             ..self.stats
         }
     }

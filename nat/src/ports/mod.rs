@@ -5,6 +5,7 @@
 //! this worker holds on that address, and only then moves on to another address.
 
 mod lists;
+mod log;
 mod search;
 
 #[cfg(test)]
@@ -18,6 +19,7 @@ use sekisho_types::WorkerId;
 
 use crate::engine::MappingKey;
 use crate::key::{Transport, Word};
+use crate::log::Log;
 use crate::owners::OutsideOwners;
 use crate::policy::{Policy, Shared, Target};
 use crate::refusal::Refusal;
@@ -71,7 +73,8 @@ zeroable_struct! {
         /// The low bits of the generation of the policy it was last compared with.
         checked: u32,
         number: u16,
-        /// Bit per transport: it is in the address's list of blocks with free ports.
+        /// Bit per transport: it is in the address's list of blocks with free ports. The highest:
+        /// that its host got it is in the log.
         listed: u16,
         /// The host that took it; 0 once that is gone.
         host: u32,
@@ -141,6 +144,7 @@ pub(crate) struct Ports {
     usage: [HugeSlice<Usage>; 2],
     key: HashKey,
     random: StdRng,
+    pub(crate) log: Log,
 }
 
 impl Ports {
@@ -164,6 +168,7 @@ impl Ports {
             owners,
             key: HashKey::draw(&mut random),
             random,
+            log: Log::default(),
         })
     }
 

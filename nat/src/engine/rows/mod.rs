@@ -3,6 +3,7 @@
 
 mod aging;
 mod icmp;
+mod log;
 mod memory;
 mod policy;
 mod pools;
