@@ -8,6 +8,7 @@ use super::model::{Filtering, PortKind, RouteTarget, SnatTarget};
 use super::*;
 
 mod ipv6;
+mod nat_log;
 
 const GOOD: &str = include_str!("testdata/good.toml");
 

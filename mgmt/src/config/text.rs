@@ -1,13 +1,13 @@
 //! Values that are written as text in the documents, and what to write instead when they are not
 //! understood.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use sekisho_types::{IpProtocol, Ipv4Prefix, MacAddr, Name, PciAddress, Prefix, PrefixError};
 
-use super::model::{Filtering, Hugepages, InterfaceAddress, MemifRole, NextHop};
+use super::model::{Filtering, Hugepages, InterfaceAddress, LogLevel, MemifRole, NextHop};
 
 /// A value that can be read from text. The error says what would be right.
 pub(super) trait FromText: Sized {
@@ -154,6 +154,19 @@ impl FromText for (Ipv4Addr, u16) {
             Ok(0) => Err("port 0 cannot be forwarded; write 1 to 65535".into()),
             Ok(port) => Ok((address, port)),
             Err(_) => Err(refuse()),
+        }
+    }
+}
+
+/// `ADDRESS:PORT` of a collector; IPv6 in brackets.
+impl FromText for SocketAddr {
+    fn from_text(text: &str) -> Result<Self, String> {
+        match text.parse::<Self>() {
+            Ok(address) if address.port() != 0 => Ok(address),
+            _ => Err(format!(
+                "{text:?} is not an address and a port; write them like 192.0.2.9:4739 or \
+                 [2001:db8::9]:4739"
+            )),
         }
     }
 }
@@ -308,6 +321,10 @@ from_text_words! {
     }
     MemifRole { "server" => MemifRole::Server, "client" => MemifRole::Client }
     IpProtocol { "tcp" => IpProtocol::TCP, "udp" => IpProtocol::UDP }
+    LogLevel {
+        "none" => LogLevel::None, "blocks" => LogLevel::Blocks, "mappings" => LogLevel::Mappings,
+        "sessions" => LogLevel::Sessions,
+    }
     Filtering {
         "endpoint-independent" => Filtering::EndpointIndependent,
         "address-dependent" => Filtering::AddressDependent,
