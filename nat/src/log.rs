@@ -113,7 +113,8 @@ pub struct LogEvent {
     pub from: LogSource,
     /// The inside address and port (or ICMP identifier); port 0 of blocks.
     pub inside: SocketAddrV4,
-    /// The outside address and port; the first port of blocks; unspecified of refusals.
+    /// The outside address and port; the first port of blocks; of refusals the uplink's address, or
+    /// unspecified.
     pub outside: SocketAddrV4,
     /// The last port of a block.
     pub last_port: u16,

@@ -7,7 +7,7 @@ use sekisho_packet::build::IcmpError;
 use sekisho_types::{InterfaceId, VrfId};
 
 use super::Worker;
-use super::link::{Command, Reply, SessionPage};
+use super::link::{Command, LogEntry, Reply, SessionPage};
 use super::packet::{Header, Payload};
 use super::route::Way;
 use crate::drops::DropReason;
@@ -159,6 +159,19 @@ impl Worker {
             .snapshot(now, &page.filter, cursor, room as u32, &mut page.sessions);
         // One question is asked at a time: there is room for its answer.
         let _ = self.end.replies.push(Reply::Sessions(page));
+    }
+
+    /// Hands what happened in this turn to the translation log. What does not fit is lost and
+    /// counted.
+    pub(super) fn write_log(&mut self) {
+        let (at_ns, counters) = (self.now_ns, &self.counters);
+        let ring = &mut self.end.nat_log;
+        self.nat.drain_log(|event| {
+            counters.nat_log_events.add(1);
+            if ring.push(LogEntry { at_ns, event }).is_err() {
+                counters.nat_log_lost.add(1);
+            }
+        });
     }
 
     fn clear_sessions(&mut self) {

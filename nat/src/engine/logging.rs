@@ -99,13 +99,16 @@ impl Engine {
         key: &MappingKey,
         refusal: Refusal,
     ) -> Refusal {
+        let own = self.policy.addresses(key.target).first();
+        let uplinks = own.filter(|_| key.target.is_uplink());
+        let outside = uplinks.map_or(NOWHERE, |own| SocketAddrV4::new(own.address, 0));
         let event = LogEvent {
             kind: LogKind::Refused(refusal),
             protocol: key.transport.protocol(),
             vrf: key.inside.vrf(),
             from: key.target.into(),
             inside: key.inside.tuple(),
-            outside: NOWHERE,
+            outside,
             last_port: 0,
             remote: None,
         };

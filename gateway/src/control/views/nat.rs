@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
 use super::vrf_name;
+use crate::nat_log::Status;
 use crate::snapshot::Snapshot;
 
 /// Ports of a block, which one worker owns as a whole.
@@ -26,6 +27,17 @@ pub(super) fn ipv4(text: &str) -> Result<Option<Ipv4Addr>, BackendError> {
             ))
         }),
     }
+}
+
+pub(super) fn log_outputs(outputs: &[Status]) -> Vec<v1::NatLogOutput> {
+    let message = |status: &Status| v1::NatLogOutput {
+        kind: status.kind.to_owned(),
+        target: status.target.clone(),
+        written: status.written,
+        failed: status.failed,
+        last_error: status.last_error.clone(),
+    };
+    outputs.iter().map(message).collect()
 }
 
 pub(super) fn stream_sessions(
