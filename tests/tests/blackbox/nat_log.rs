@@ -124,6 +124,11 @@ fn c12_sessions_have_destinations_once_the_configuration_says_so() -> Result<()>
         let record = wait_record(&file, "session-created", &outside)?;
         ensure!(record["remote_address"] == SERVER, "{record}");
         ensure!(record["remote_port"] == 7001, "{record}");
+        site.sekishod.terminate()?;
+        let all = records(&file)?;
+        let events: Vec<&Value> = all.iter().map(|record| &record["event"]).collect();
+        ensure!(events[0] == "start", "{events:?}");
+        ensure!(events[events.len() - 1] == "stop", "{events:?}");
         Ok(())
     })
 }
@@ -131,7 +136,7 @@ fn c12_sessions_have_destinations_once_the_configuration_says_so() -> Result<()>
 #[test]
 fn c14_a_host_that_opens_many_flows_has_one_line_for_its_block() -> Result<()> {
     play(|site| {
-        let file = log_to_file(site, "level = \"blocks\"\n")?;
+        let file = log_to_file(site, "level = \"blocks\"\njournal = true\n")?;
         let _echo = Server::echo(&site.topology.server, &[7001])?;
         let mut ports = Vec::new();
         for port in 4000..4010 {
@@ -161,6 +166,8 @@ fn c14_a_host_that_opens_many_flows_has_one_line_for_its_block() -> Result<()> {
             last - first == 63 && ports.iter().all(|port| (first..=last).contains(port)),
             "{ports:?} are not all in {first} to {last}"
         );
+        let journal = site.sekishod.log();
+        ensure!(journal.contains("block-allocated"), "{journal}");
         Ok(())
     })
 }
