@@ -54,6 +54,12 @@ pub struct WorkerCounters {
     pub thread: Counter,
     /// NAT sessions it owns at this moment.
     pub sessions: Counter,
+    /// Events told to the translation log.
+    pub nat_log_events: Counter,
+    /// Events it had no room for.
+    pub nat_log_lost: Counter,
+    /// Events beyond what the engine may tell it in one turn.
+    pub nat_log_overrun: Counter,
     /// Turns of the loop.
     pub loops: Counter,
     /// Turns of the loop that found work.
@@ -79,6 +85,9 @@ impl Default for WorkerCounters {
             held: Counter::default(),
             thread: Counter::default(),
             sessions: Counter::default(),
+            nat_log_events: Counter::default(),
+            nat_log_lost: Counter::default(),
+            nat_log_overrun: Counter::default(),
             loops: Counter::default(),
             busy_loops: Counter::default(),
             busy_ns: Counter::default(),

@@ -6,6 +6,7 @@ pub mod control;
 pub mod counters;
 pub mod daemon;
 pub mod drops;
+pub mod nat_log;
 pub mod own_sources;
 pub mod snapshot;
 pub mod tunnel_table;

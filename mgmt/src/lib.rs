@@ -1,5 +1,6 @@
 //! How the gateway is told what to do, and how it is looked at: the [configuration](config), the
-//! [API](api) `sekisho.v1`, the gRPC [server] that the daemon runs, and the [command line](cli).
+//! [API](api) `sekisho.v1`, the gRPC [server] that the daemon runs, the [command line](cli), and the
+//! file of the [translation log](nat_log).
 //!
 //! Nothing here knows the data plane: the daemon implements [`server::Backend`], and the command
 //! line builds and runs where there is no DPDK.
@@ -18,6 +19,7 @@
 pub mod api;
 pub mod cli;
 pub mod config;
+pub mod nat_log;
 pub mod server;
 pub mod session_match;
 

@@ -10,6 +10,7 @@
 //! - [`Engine`]: the sessions and mappings of one worker.
 //! - [`Fragments`]: what the fragments of a packet have in common, so that those without ports go the way
 //!   of the first.
+//! - [`LogEvent`]: what the translation log is told.
 //!
 //! Mapping is endpoint-independent, filtering address-dependent by default, pooling paired
 //! (RFC 4787, RFC 5382, RFC 5508, RFC 7857).
@@ -34,6 +35,7 @@
 mod engine;
 mod fragments;
 mod key;
+mod log;
 mod owners;
 mod policy;
 mod ports;
@@ -56,6 +58,7 @@ pub use fragments::{
     Datagram, Fragment, FragmentLimits, Fragments, Place, Ports, Refused, Verdict,
 };
 pub use key::{FlowKey, TcpSegment, WireFlow};
+pub use log::{LogEvent, LogKind, LogLevel, LogRules, LogSource};
 pub use owners::OutsideOwners;
 pub use policy::{
     Allocation, DYNAMIC_PORTS, Filtering, FloatingIp, Forward, GATEWAY_PORTS, Generation, Limits,

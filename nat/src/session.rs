@@ -44,7 +44,8 @@ zeroable_struct! {
         pub(crate) uplink: u16,
         /// Which of the policy's time-outs is its; zero when the record is free.
         class: u8,
-        unused: u8,
+        /// 1: its beginning is in the log.
+        pub(crate) logged: u8,
         /// Neighbours in the ring of sessions of one outside tuple and one remote address.
         pub(crate) next: u32,
         pub(crate) previous: u32,
@@ -189,6 +190,8 @@ const DETACHED: u8 = 1;
 const OPEN: u8 = 2;
 /// Of one session alone: endpoint-dependent. It never was in the index.
 const OWN: u8 = 4;
+/// Its beginning is in the log.
+const LOGGED: u8 = 8;
 
 impl Mapping {
     /// Makes a free record a mapping without sessions, in place.
@@ -225,6 +228,14 @@ impl Mapping {
 
     pub(crate) const fn make_own(&mut self) {
         self.flags |= OWN | DETACHED;
+    }
+
+    pub(crate) const fn is_logged(&self) -> bool {
+        self.flags & LOGGED != 0
+    }
+
+    pub(crate) const fn set_logged(&mut self) {
+        self.flags |= LOGGED;
     }
 
     pub(crate) const fn is_open(&self) -> bool {

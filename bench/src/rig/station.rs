@@ -41,7 +41,7 @@ impl Station {
         (sent, tx): (Vec<RxQueue>, Vec<TxQueue>),
         handover: Handover,
     ) -> Result<Self> {
-        let (end, control, host) = worker_links();
+        let (end, control, host, _) = worker_links();
         let counters = Arc::new(WorkerCounters::default());
         let engine = EngineConfig {
             worker: id,

@@ -12,8 +12,8 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use sekisho_dpdk::rdtsc;
 use sekisho_nat::{
-    Candidate, Departure, Engine, Filtering, FlowKey, Hit, Outbound, Probe, TcpSegment, Time,
-    WireFlow,
+    Candidate, Departure, Engine, Filtering, FlowKey, Hit, LogLevel, Outbound, Probe, TcpSegment,
+    Time, WireFlow,
 };
 use sekisho_types::{InterfaceId, IpProtocol, VrfId};
 use serde_json::json;
@@ -70,7 +70,9 @@ pub(super) fn run(options: &Options, report: &mut Report) -> Result<()> {
     }
     let live = if options.quick { 100_000 } else { 4_000_000 };
     memory::memory(report, live)?;
-    lifetime::churn(options, report, live)?;
+    for level in [LogLevel::None, LogLevel::Mappings] {
+        lifetime::churn(options, report, live, level)?;
+    }
     lifetime::aging(
         options,
         report,

@@ -21,6 +21,7 @@ use super::dataplane::Request;
 use super::links::Watched;
 use super::plan::{Plan, Planner};
 use super::views::Facts;
+use crate::nat_log::Settings;
 use crate::snapshot::Snapshot;
 
 /// A worker that has not taken a snapshot after this time never will.
@@ -37,6 +38,8 @@ pub struct Rooms {
     pub wanted: watch::Sender<Wanted>,
     /// Links.
     pub watched: watch::Sender<Watched>,
+    /// The translation log.
+    pub nat_log: watch::Sender<Settings>,
     /// Links that are down.
     pub down: watch::Receiver<BTreeSet<InterfaceId>>,
 }
@@ -182,6 +185,8 @@ impl Manager {
 
     /// Applies the startup configuration anew; a wrong one is logged and changes nothing.
     pub async fn reload(&self, path: &Path) {
+        // Whoever rotates logs asks for this.
+        self.rooms.nat_log.send_modify(|_| {});
         let loaded = match config::load(path) {
             Ok(loaded) => loaded,
             Err(error) => return tracing::error!("{error}"),
@@ -232,6 +237,8 @@ impl Manager {
             let outcome = host.set_addresses(&plan.host_addresses);
             outcome.map_err(|error| BackendError::Refused(error.to_string()))?;
         }
+        // It knows the names before the first event comes.
+        self.rooms.nat_log.send_replace(plan.nat_log.clone());
         let (done, acknowledged) = oneshot::channel();
         self.ask(Request::Publish(Arc::clone(&plan.snapshot), done))
             .await?;

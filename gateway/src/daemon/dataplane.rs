@@ -29,6 +29,7 @@ use crate::control::plan::{Plan, Planner};
 use crate::control::views::Facts;
 use crate::control::workers::Workers;
 use crate::counters::WorkerCounters;
+use crate::nat_log::{self, Settings};
 use crate::worker::handover::Handover;
 use crate::worker::link::{ControlEnd, HostEnd, worker_links};
 use crate::worker::{Parts, Worker};
@@ -43,6 +44,7 @@ const REQUESTS: usize = 64;
 /// The data plane, forwarding by its first snapshot.
 pub(super) struct Forwarding {
     facts: Facts,
+    nat_log: watch::Sender<Settings>,
     links: BTreeMap<Name, PortLink>,
     ends: Vec<ControlEnd>,
     writer: Writer,
@@ -106,6 +108,7 @@ impl Forwarding {
         let mut counters = Vec::new();
         let mut ends = Vec::new();
         let mut host_ends: Vec<HostEnd> = Vec::new();
+        let mut rings = Vec::new();
         let parts = rx
             .into_iter()
             .zip(tx)
@@ -113,11 +116,12 @@ impl Forwarding {
             .zip(eal.workers());
         for (id, (((rx, tx), handover), lcore)) in parts.enumerate() {
             let id = WorkerId::new(id as u8);
-            let (end, control_end, host_end) = worker_links();
+            let (end, control_end, host_end, ring) = worker_links();
             let own = Arc::new(WorkerCounters::default());
             counters.push(Arc::clone(&own));
             ends.push(control_end);
             host_ends.push(host_end);
+            rings.push(ring);
             let engine = EngineConfig {
                 worker: id,
                 max_sessions: config.gateway.max_sessions / u32::from(workers),
@@ -152,7 +156,16 @@ impl Forwarding {
         running
             .threads
             .push(watchdog::spawn(counters.clone(), &stop)?);
+        let (settings, settings_changes) = watch::channel(plan.nat_log.clone());
+        let (status, status_changes) = watch::channel(Vec::new());
+        running.threads.push(nat_log::spawn(nat_log::Parts {
+            rings,
+            settings: settings_changes,
+            status,
+            epoch,
+        })?);
         let facts = Facts {
+            nat_log: status_changes,
             workers: counters,
             lcores: eal.workers().to_vec(),
             ports: handles,
@@ -162,6 +175,7 @@ impl Forwarding {
         Ok(Self {
             running,
             facts,
+            nat_log: settings,
             links,
             ends,
             writer,
@@ -216,6 +230,7 @@ impl Forwarding {
                 routing,
                 wanted,
                 watched,
+                nat_log: self.nat_log,
                 down: down_changes,
             },
             facts: self.facts,

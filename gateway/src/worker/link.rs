@@ -7,7 +7,7 @@ use std::sync::Arc;
 use rtrb::{Consumer, Producer, RingBuffer};
 use sekisho_host::PuntClass;
 use sekisho_nat::{
-    AddressUsage, Cursor, PoolId, PoolUsage, SessionFilter, SessionView, Stats, VrfStats,
+    AddressUsage, Cursor, LogEvent, PoolId, PoolUsage, SessionFilter, SessionView, Stats, VrfStats,
 };
 use sekisho_types::{InterfaceId, MacAddr, SegmentId, VrfId};
 
@@ -19,6 +19,8 @@ pub const FRAME_SIZE: usize = 9216;
 const FRAMES_PER_CLASS: usize = 64;
 const INJECT_FRAMES: usize = 256;
 const EVENTS: usize = 1024;
+/// Memory for them is committed only when the log does not keep up.
+const LOG_ENTRIES: usize = 1 << 16;
 
 /// Bytes on their way between a worker and a control thread.
 #[derive(Debug)]
@@ -259,6 +261,18 @@ impl SessionPage {
     }
 }
 
+/// A line of the translation log.
+#[derive(Clone, Copy, Debug)]
+pub struct LogEntry {
+    /// When, in nanoseconds since the epoch of the worker's clock.
+    pub at_ns: u64,
+    /// What happened.
+    pub event: LogEvent,
+}
+
+/// Where the lines of a worker come from.
+pub type LogRing = Consumer<LogEntry>;
+
 /// The worker's ends.
 #[derive(Debug)]
 pub struct WorkerEnd {
@@ -280,6 +294,8 @@ pub struct WorkerEnd {
     pub host_frames: FrameReceiver,
     /// Packets for the kernel, by punt class.
     pub punt: Vec<FrameSender>,
+    /// The translation log.
+    pub nat_log: Producer<LogEntry>,
 }
 
 /// The control task's ends.
@@ -311,7 +327,7 @@ pub struct HostEnd {
 }
 
 /// All rings of one worker.
-pub fn worker_links() -> (WorkerEnd, ControlEnd, HostEnd) {
+pub fn worker_links() -> (WorkerEnd, ControlEnd, HostEnd, LogRing) {
     let (snapshots_in, snapshots) = RingBuffer::new(1);
     // The one the worker holds, the one on its way and one spare: the return slot is always free.
     let (retired, retired_out) = RingBuffer::new(3);
@@ -321,6 +337,7 @@ pub fn worker_links() -> (WorkerEnd, ControlEnd, HostEnd) {
     let (segment_events, segment_events_out) = RingBuffer::new(EVENTS);
     let (control_frames_in, control_frames) = frame_ring(INJECT_FRAMES);
     let (host_frames_in, host_frames) = frame_ring(INJECT_FRAMES);
+    let (nat_log, nat_log_out) = RingBuffer::new(LOG_ENTRIES);
     let (punt, punt_out) = PuntClass::ALL
         .iter()
         .map(|_| frame_ring(FRAMES_PER_CLASS))
@@ -336,6 +353,7 @@ pub fn worker_links() -> (WorkerEnd, ControlEnd, HostEnd) {
             control_frames,
             host_frames,
             punt,
+            nat_log,
         },
         ControlEnd {
             snapshots: snapshots_in,
@@ -350,5 +368,6 @@ pub fn worker_links() -> (WorkerEnd, ControlEnd, HostEnd) {
             frames: host_frames_in,
             punt: punt_out,
         },
+        nat_log_out,
     )
 }

@@ -260,9 +260,11 @@ impl Worker {
         self.serve_commands();
         let now = self.nat_now();
         self.nat.age_in_turn(now);
+        self.write_log();
         let stats = self.nat.stats();
         let sessions = stats.tcp_sessions + stats.udp_sessions + stats.icmp_sessions;
         self.counters.sessions.set(sessions);
+        self.counters.nat_log_overrun.set(stats.log_lost);
     }
 
     fn adopt_snapshot(&mut self) {

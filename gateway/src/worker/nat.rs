@@ -7,6 +7,7 @@ use sekisho_packet::build::IcmpError;
 use sekisho_types::{InterfaceId, VrfId};
 
 use super::Worker;
+use super::link::LogEntry;
 use super::packet::{Header, Payload};
 use super::route::Way;
 use crate::drops::DropReason;
@@ -138,5 +139,18 @@ impl Worker {
             address: *inbound.destination.ip(),
             port: inbound.destination.port(),
         })
+    }
+
+    /// Hands what happened in this turn to the translation log. What does not fit is lost and
+    /// counted.
+    pub(super) fn write_log(&mut self) {
+        let (at_ns, counters) = (self.now_ns, &self.counters);
+        let ring = &mut self.end.nat_log;
+        self.nat.drain_log(|event| {
+            counters.nat_log_events.add(1);
+            if ring.push(LogEntry { at_ns, event }).is_err() {
+                counters.nat_log_lost.add(1);
+            }
+        });
     }
 }

@@ -10,6 +10,7 @@ mod client;
 mod error;
 mod interface;
 mod nat;
+mod nat_log;
 mod neighbor;
 mod route;
 mod system;

@@ -73,6 +73,7 @@ impl ConfigDiff {
         let (before, after) = (&old.nat_pools, &new.nat_pools);
         diff.named("nat-pool", false, before, after, |pool| &pool.name);
         diff.single("nat", false, Some(&old.nat), Some(&new.nat));
+        diff.single("nat-log", false, Some(&old.nat_log), Some(&new.nat_log));
         diff.named("tenant", false, &old.tenants, &new.tenants, |tenant| {
             &tenant.name
         });

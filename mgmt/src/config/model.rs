@@ -2,7 +2,7 @@
 //! passed every check of `validate`; names refer to things that exist.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -29,6 +29,8 @@ pub struct Config {
     pub nat_pools: Vec<NatPool>,
     /// NAT timers.
     pub nat: NatTimers,
+    /// The translation log.
+    pub nat_log: NatLog,
     /// Tenants, by name.
     pub tenants: Vec<Tenant>,
 }
@@ -319,6 +321,51 @@ pub struct NatTimers {
     pub port_quarantine: Duration,
 }
 
+/// `[nat-log]`: who had which outside address and port, and when (RFC 6888 REQ-12, REQ-14).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NatLog {
+    /// What is logged of tenants that say nothing else.
+    pub level: LogLevel,
+    /// Whether sessions are logged with their remote side.
+    pub destinations: bool,
+    /// A file of one JSON object a line.
+    pub file: Option<PathBuf>,
+    /// Whether it goes into the daemon's own log, too.
+    pub journal: bool,
+    /// Collectors of IPFIX over UDP (RFC 7011, RFC 8158).
+    pub collectors: Vec<SocketAddr>,
+    /// The address they are sent from.
+    pub source: Option<IpAddr>,
+    /// How often they are told what the records mean.
+    pub template_interval: Duration,
+}
+
+/// How much of a tenant's translations is logged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogLevel {
+    /// Nothing.
+    #[default]
+    None,
+    /// Blocks of ports, one record for 64.
+    Blocks,
+    /// Mappings.
+    Mappings,
+    /// Sessions.
+    Sessions,
+}
+
+impl LogLevel {
+    /// How it is written.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Blocks => "blocks",
+            Self::Mappings => "mappings",
+            Self::Sessions => "sessions",
+        }
+    }
+}
+
 /// `[[tenant]]`
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tenant {
@@ -348,6 +395,8 @@ pub struct Tenant {
     pub max_new_sessions_per_host: Option<u32>,
     /// Most outside ports one of its hosts may have, if there is a limit.
     pub max_ports_per_host: Option<u32>,
+    /// What is logged of its translations, if not what `[nat-log]` says.
+    pub nat_log: Option<LogLevel>,
 }
 
 /// `[[tenant.segment]]`

@@ -1,7 +1,7 @@
 //! What the documents say, value by value, before anything is compared with anything. A value that
 //! is missing or was not understood is `None`; the latter has been reported.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use sekisho_types::{IpProtocol, Ipv4Prefix, MacAddr, Name, PciAddress, Prefix};
 
 use super::fields::Fields;
 use super::model::{
-    Allocation, Filtering, Hugepages, InterfaceAddress, MappingMode, MemifRole, NextHop,
+    Allocation, Filtering, Hugepages, InterfaceAddress, LogLevel, MappingMode, MemifRole, NextHop,
 };
 use super::problem::{Located, Place, Problems};
 use super::text::{Driver, KernelInterface, Permit, Secret, SocketPath};
@@ -29,6 +29,7 @@ pub(super) struct Raw {
     pub(super) prefix_lists: Vec<PrefixList>,
     pub(super) nat_pools: Vec<NatPool>,
     pub(super) nat: Option<NatTimers>,
+    pub(super) nat_log: Option<NatLog>,
     pub(super) tenants: Vec<Tenant>,
 }
 
@@ -364,6 +365,34 @@ impl Timeouts {
     }
 }
 
+pub(super) struct NatLog {
+    pub(super) at: Place,
+    pub(super) level: Maybe<LogLevel>,
+    pub(super) destinations: Maybe<bool>,
+    pub(super) file: Maybe<PathBuf>,
+    pub(super) journal: Maybe<bool>,
+    pub(super) collectors: Option<Vec<Located<SocketAddr>>>,
+    pub(super) source: Maybe<IpAddr>,
+    pub(super) template_interval: Maybe<Duration>,
+}
+
+impl NatLog {
+    pub(super) fn read(mut f: Fields<'_>, p: &mut Problems<'_>) -> Self {
+        let log = Self {
+            at: f.at.clone(),
+            level: f.text("level", p),
+            destinations: f.flag("destinations", p),
+            file: f.text("file", p),
+            journal: f.flag("journal", p),
+            collectors: f.texts("collectors", p),
+            source: f.text("source", p),
+            template_interval: f.text("template-interval", p),
+        };
+        f.finish(p);
+        log
+    }
+}
+
 pub(super) struct Tenant {
     pub(super) name: Maybe<Name>,
     pub(super) segments: Vec<Segment>,
@@ -378,6 +407,7 @@ pub(super) struct Tenant {
     pub(super) max_sessions_per_host: Maybe<u32>,
     pub(super) max_new_sessions_per_host: Maybe<u32>,
     pub(super) max_ports_per_host: Maybe<u32>,
+    pub(super) nat_log: Maybe<LogLevel>,
 }
 
 impl Tenant {
@@ -410,6 +440,7 @@ impl Tenant {
             max_sessions_per_host: f.integer("max-sessions-per-host", 1, 1 << 30, p),
             max_new_sessions_per_host: f.integer("max-new-sessions-per-host", 1, 1 << 30, p),
             max_ports_per_host: f.integer("max-ports-per-host", 1, 1 << 30, p),
+            nat_log: f.text("nat-log", p),
         };
         f.finish(p);
         tenant

@@ -6,7 +6,8 @@ use super::Document;
 use super::fields::Fields;
 use super::problem::{Place, Problems};
 use super::raw::{
-    Bgp, Gateway, NatPool, NatTimers, Port, PrefixList, Raw, Route, Tenant, Underlay, Uplink,
+    Bgp, Gateway, NatLog, NatPool, NatTimers, Port, PrefixList, Raw, Route, Tenant, Underlay,
+    Uplink,
 };
 
 /// Reads all documents; the first is the root.
@@ -79,6 +80,11 @@ fn read_document(mut f: Fields<'_>, raw: &mut Raw, singles: &mut Singles, p: &mu
         && singles.first("[nat]", &table.at, p)
     {
         raw.nat = Some(NatTimers::read(table, p));
+    }
+    if let Some(table) = f.table("nat-log", "[nat-log]", p)
+        && singles.first("[nat-log]", &table.at, p)
+    {
+        raw.nat_log = Some(NatLog::read(table, p));
     }
     for table in f.tables("port", "[[port]]", p) {
         raw.ports.push(Port::read(table, p));

@@ -9,6 +9,7 @@ use super::*;
 
 mod ipv6;
 mod nat;
+mod nat_log;
 
 const GOOD: &str = include_str!("testdata/good.toml");
 

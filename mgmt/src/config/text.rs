@@ -1,14 +1,14 @@
 //! Values that are written as text in the documents, and what to write instead when they are not
 //! understood.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use sekisho_types::{IpProtocol, Ipv4Prefix, MacAddr, Name, PciAddress, Prefix, PrefixError};
 
 use super::model::{
-    Allocation, Filtering, Hugepages, InterfaceAddress, MappingMode, MemifRole, NextHop,
+    Allocation, Filtering, Hugepages, InterfaceAddress, LogLevel, MappingMode, MemifRole, NextHop,
 };
 
 /// A value that can be read from text. The error says what would be right.
@@ -156,6 +156,19 @@ impl FromText for (Ipv4Addr, u16) {
             Ok(0) => Err("port 0 cannot be forwarded; write 1 to 65535".into()),
             Ok(port) => Ok((address, port)),
             Err(_) => Err(refuse()),
+        }
+    }
+}
+
+/// `ADDRESS:PORT` of a collector; IPv6 in brackets.
+impl FromText for SocketAddr {
+    fn from_text(text: &str) -> Result<Self, String> {
+        match text.parse::<Self>() {
+            Ok(address) if address.port() != 0 => Ok(address),
+            _ => Err(format!(
+                "{text:?} is not an address and a port; write them like 192.0.2.9:4739 or \
+                 [2001:db8::9]:4739"
+            )),
         }
     }
 }
@@ -317,6 +330,10 @@ from_text_words! {
     MappingMode {
         "endpoint-independent" => MappingMode::EndpointIndependent,
         "endpoint-dependent" => MappingMode::EndpointDependent,
+    }
+    LogLevel {
+        "none" => LogLevel::None, "blocks" => LogLevel::Blocks, "mappings" => LogLevel::Mappings,
+        "sessions" => LogLevel::Sessions,
     }
     Filtering {
         "endpoint-independent" => Filtering::EndpointIndependent,

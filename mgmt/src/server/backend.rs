@@ -154,6 +154,9 @@ pub trait Backend: Send + Sync + 'static {
     /// Tenants, their sessions and limits, in the order of the configuration.
     fn nat_tenants(&self) -> impl Future<Output = Vec<v1::NatTenant>> + Send;
 
+    /// The translation log.
+    fn nat_log(&self) -> impl Future<Output = v1::NatLog> + Send;
+
     /// NAT pools in the order of the configuration, then uplinks; or one, with its addresses.
     ///
     /// # Errors

@@ -13,13 +13,14 @@ use crate::api::v1::system_service_server::SystemService;
 use crate::api::v1::tunnel_service_server::TunnelService;
 use crate::api::v1::{
     self, BgpRoute, BgpSummary, ClearSessionsRequest, ClearSessionsResponse, Endpoint, Flow,
-    GetBgpSummaryRequest, GetNatStatisticsRequest, GetStatusRequest, GetVersionRequest,
-    ListBgpNeighborsRequest, ListBgpNeighborsResponse, ListBgpRoutesRequest, ListDropsRequest,
-    ListDropsResponse, ListEndpointsRequest, ListFlowsRequest, ListInterfacesRequest,
-    ListInterfacesResponse, ListNatTenantsRequest, ListNatTenantsResponse, ListNeighborsRequest,
-    ListPoolsRequest, ListPoolsResponse, ListRoutesRequest, ListRulesRequest, ListRulesResponse,
-    ListSessionsRequest, ListTunnelsRequest, ListTunnelsResponse, ListWorkersRequest,
-    ListWorkersResponse, NatSession, NatStatistics, Neighbor, Route, SessionFilter, Version,
+    GetBgpSummaryRequest, GetNatLogRequest, GetNatStatisticsRequest, GetStatusRequest,
+    GetVersionRequest, ListBgpNeighborsRequest, ListBgpNeighborsResponse, ListBgpRoutesRequest,
+    ListDropsRequest, ListDropsResponse, ListEndpointsRequest, ListFlowsRequest,
+    ListInterfacesRequest, ListInterfacesResponse, ListNatTenantsRequest, ListNatTenantsResponse,
+    ListNeighborsRequest, ListPoolsRequest, ListPoolsResponse, ListRoutesRequest, ListRulesRequest,
+    ListRulesResponse, ListSessionsRequest, ListTunnelsRequest, ListTunnelsResponse,
+    ListWorkersRequest, ListWorkersResponse, NatLog, NatSession, NatStatistics, Neighbor, Route,
+    SessionFilter, Version,
 };
 
 use super::apply::peer_uid;
@@ -201,6 +202,10 @@ impl<B: Backend> NatService for ReadApi<B> {
     ) -> Reply<ListNatTenantsResponse> {
         let tenants = self.backend.nat_tenants().await;
         Ok(Response::new(ListNatTenantsResponse { tenants }))
+    }
+
+    async fn get_nat_log(&self, _: Request<GetNatLogRequest>) -> Reply<NatLog> {
+        Ok(Response::new(self.backend.nat_log().await))
     }
 
     async fn list_rules(&self, _: Request<ListRulesRequest>) -> Reply<ListRulesResponse> {

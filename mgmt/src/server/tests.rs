@@ -166,6 +166,10 @@ impl Backend for Fake {
         Vec::new()
     }
 
+    async fn nat_log(&self) -> v1::NatLog {
+        v1::NatLog::default()
+    }
+
     async fn rules(&self) -> Vec<v1::NatRule> {
         Vec::new()
     }

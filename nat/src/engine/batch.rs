@@ -191,6 +191,7 @@ impl Engine {
             outside: wish.outside,
             mapping: wish.mapping,
             uplink: wish.key.uplink(),
+            admitted: false,
             outbound: probe.hash,
             toward: wish.toward,
         };

@@ -78,6 +78,9 @@ impl Engine {
             self.ports.admit(now, limits, Some(host))?;
             uplink = self.uplink_of(mapping);
             self.add_session_to(mapping);
+            if self.ports.log.is_on() {
+                self.log_mapping(mapping);
+            }
         }
         let order = Order {
             inside,
@@ -85,6 +88,7 @@ impl Engine {
             outside: probe.local,
             mapping,
             uplink,
+            admitted: false,
             outbound: self.outbound_hash(inside, probe.peer),
             toward: probe.hash,
         };

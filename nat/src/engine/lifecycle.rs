@@ -21,6 +21,8 @@ pub(super) struct Order {
     /// Its mapping; 0 for a port forward.
     pub(super) mapping: u32,
     pub(super) uplink: u16,
+    /// Whether [`Engine::admit`] was asked.
+    pub(super) admitted: bool,
     /// The hash of its outbound key.
     pub(super) outbound: u64,
     /// The hash of its outside tuple and the remote address.
@@ -44,10 +46,12 @@ impl Engine {
     #[inline(always)]
     pub(super) fn create_session(&mut self, now: Time, order: &Order) -> Result<u32, Refusal> {
         let vrf = order.inside.vrf();
-        let stored = self
-            .check_limits(now, vrf)
-            .and_then(|()| self.make_room(now, vrf))
-            .and_then(|()| self.store_session(now, order));
+        let admitted = if order.admitted {
+            Ok(())
+        } else {
+            self.admit(now, vrf)
+        };
+        let stored = admitted.and_then(|()| self.store_session(now, order));
         if stored.is_ok() {
             let limits = self.policy.limits(vrf);
             if limits.new_sessions.is_some() {
@@ -58,6 +62,9 @@ impl Engine {
             }
             self.count_session(vrf);
             self.stats.session_created(order.peer.transport());
+            if self.ports.log.is_on() {
+                self.log_session(&stored);
+            }
         } else if order.mapping != 0 {
             self.unuse_mapping(order.mapping, 0);
         }
@@ -193,6 +200,9 @@ impl Engine {
         let session = &self.sessions[number];
         let (inside, transport) = (session.inside(), session.transport());
         let (mapping, alone) = (session.mapping, session.next == number);
+        if session.logged != 0 {
+            self.log_session_end(number);
+        }
         self.index.remove(places.outbound, number);
         if alone {
             self.index.remove(places.inbound, number);

@@ -135,7 +135,9 @@ impl Engine {
     ) -> Result<Used, Refusal> {
         let host = self.ports.find_host_near(key, candidate);
         let limits = self.policy.limits(key.inside.vrf());
-        self.ports.admit(now, limits, host)?;
+        if let Err(refusal) = self.ports.admit(now, limits, host) {
+            return Err(self.log_port_refusal(now, key, refusal));
+        }
         let known = host.and_then(|host| self.find_mapping(key, host));
         let used = match known.and_then(|number| self.known_mapping(number)) {
             Some(used) => used,
@@ -144,6 +146,9 @@ impl Engine {
         self.add_session_to(used.mapping);
         if self.has_open_rules | self.mappings[used.mapping].is_open() {
             self.follow_filter(used.mapping);
+        }
+        if self.ports.log.is_on() {
+            self.log_mapping(used.mapping);
         }
         Ok(used)
     }
@@ -166,15 +171,19 @@ impl Engine {
     ) -> Result<Used, Refusal> {
         let host = self.ports.find_host(key);
         let limits = self.policy.limits(key.inside.vrf());
-        self.ports.admit(now, limits, host)?;
-        self.check_ports(key)?;
+        if let Err(refusal) = self.ports.admit(now, limits, host) {
+            return Err(self.log_port_refusal(now, key, refusal));
+        }
+        self.check_ports(now, key)?;
         let lease = match self.ports.allocate(now, &self.policy, key, host) {
             Ok(lease) => {
                 self.ports.begin_sharing(lease.place(key.transport));
                 lease
             }
-            Err(Refusal::PortsExhausted) => self.share_port(key, peer)?,
-            Err(refusal) => return Err(refusal),
+            Err(Refusal::PortsExhausted) => self
+                .share_port(key, peer)
+                .map_err(|refusal| self.log_port_refusal(now, key, refusal))?,
+            Err(refusal) => return Err(self.log_port_refusal(now, key, refusal)),
         };
         let Some(number) = self.mappings.take() else {
             self.ports
@@ -206,11 +215,11 @@ impl Engine {
 
     /// Whether a tenant may have another port.
     #[inline(always)]
-    fn check_ports(&self, key: &MappingKey) -> Result<(), Refusal> {
+    fn check_ports(&mut self, now: Time, key: &MappingKey) -> Result<(), Refusal> {
         let vrf = key.inside.vrf();
         let most = self.policy.limits(vrf).ports;
         if most.is_some_and(|most| self.records.ports(vrf) >= most) {
-            Err(Refusal::TenantPorts)
+            Err(self.log_port_refusal(now, key, Refusal::TenantPorts))
         } else {
             Ok(())
         }
@@ -251,10 +260,14 @@ impl Engine {
         if key.target.is_uplink() && self.policy.addresses(key.target).is_empty() {
             return Err(Refusal::NoUplinkAddress);
         }
-        self.check_ports(key)?;
+        self.check_ports(now, key)?;
         let lease = match self.ports.allocate(now, &self.policy, key, host) {
-            Err(Refusal::PortsExhausted) => self.allocate_after_all(now, key)?,
-            result => result?,
+            Err(Refusal::PortsExhausted) => self.allocate_after_all(now, key),
+            result => result,
+        };
+        let lease = match lease {
+            Ok(lease) => lease,
+            Err(refusal) => return Err(self.log_port_refusal(now, key, refusal)),
         };
         let stored = self.mappings.take();
         let filed = stored.filter(|&number| self.mapping_index.insert(key.hash, number).is_ok());
@@ -360,6 +373,9 @@ impl Engine {
         let mapping = self.mappings[number];
         let vrf = self.inside_of(&mapping).vrf();
         self.records.port_given_back(vrf);
+        if mapping.is_logged() {
+            self.log_mapping_end(number);
+        }
         self.mappings.remove(number);
         let place = Place {
             block: mapping.block,

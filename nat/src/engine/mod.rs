@@ -8,6 +8,7 @@ mod filter;
 mod hit;
 mod inbound;
 mod lifecycle;
+mod logging;
 mod lookup;
 mod mappings;
 mod memory;
@@ -154,6 +155,8 @@ impl Engine {
         let mut random = config.seed.generator(config.worker);
         let key = HashKey::draw(&mut random);
         let owners = Arc::clone(policy.owners());
+        let mut ports = Ports::new(config.worker, owners, capacity, random)?;
+        ports.log.follow(policy.log_rules());
         Ok(Self {
             sessions: Slab::new(capacity)?,
             index: Index::new(capacity as usize * 2, SESSION_PERCENT)?,
@@ -161,7 +164,7 @@ impl Engine {
             mapping_index: Index::new(capacity as usize, MAPPING_PERCENT)?,
             open_index: Tiers::new(capacity as usize / 32, capacity as usize)?,
             has_open_rules: policy.has_open_rules(),
-            ports: Ports::new(config.worker, owners, capacity, random)?,
+            ports,
             tallies: tally::Tallies::new(config.count_sessions, capacity)?,
             records: statistics::Records::new()?,
             reserved: policy
@@ -194,6 +197,7 @@ impl Engine {
     pub fn set_policy(&mut self, policy: Arc<Policy>) -> Arc<Policy> {
         self.sweep.restart();
         self.rules = hit::Rules::of(&policy);
+        self.ports.log.follow(policy.log_rules());
         self.has_open_rules = policy.has_open_rules();
         self.quarantine = quarantine(&policy);
         self.reserved = self.unused_reserves(&policy);

@@ -111,8 +111,7 @@ impl Engine {
         if transport == Transport::Tcp && !tcp.opens() {
             return Err(Refusal::NotSyn);
         }
-        self.check_limits(now, inside.vrf())?;
-        self.make_room(now, inside.vrf())?;
+        self.admit(now, inside.vrf())?;
         let (outside, mapping, uplink) = match stateful {
             Stateful::Forward(outside) => (Word::outside(outside), 0, 0),
             Stateful::Share(Share { target, mode }) => {
@@ -122,6 +121,9 @@ impl Engine {
                     MappingMode::EndpointDependent => {
                         let used = self.use_own_mapping(now, &key, probe.peer)?;
                         self.add_session_to(used.mapping);
+                        if self.ports.log.is_on() {
+                            self.log_mapping(used.mapping);
+                        }
                         used
                     }
                 };
@@ -134,6 +136,7 @@ impl Engine {
             outside,
             mapping,
             uplink,
+            admitted: true,
             outbound: probe.hash,
             toward: self.toward_hash(outside, probe.peer),
         };

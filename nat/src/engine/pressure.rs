@@ -18,9 +18,17 @@ const LAST_RESORT: u32 = 64;
 const SEARCH: u32 = 64;
 
 impl Engine {
+    /// Makes sure a tenant may have a session more, and that there is room for it: for once, another
+    /// may have gone for it.
+    #[inline(always)]
+    pub(super) fn admit(&mut self, now: Time, vrf: VrfId) -> Result<(), Refusal> {
+        self.check_limits(now, vrf)?;
+        self.make_room(now, vrf)
+    }
+
     /// Makes sure a tenant can store a session, at need by a short look for one that may go.
     #[inline(always)]
-    pub(super) fn make_room(&mut self, now: Time, vrf: VrfId) -> Result<(), Refusal> {
+    fn make_room(&mut self, now: Time, vrf: VrfId) -> Result<(), Refusal> {
         if self.sessions.vacant() <= self.reserved {
             return self.find_room(now, vrf);
         }
@@ -83,15 +91,17 @@ impl Engine {
     /// Whether a tenant may have another session now. Those that expired count until a sweep, which
     /// passes eight times in a time-out, finds them.
     #[inline(always)]
-    pub(super) fn check_limits(&mut self, now: Time, vrf: VrfId) -> Result<(), Refusal> {
+    fn check_limits(&mut self, now: Time, vrf: VrfId) -> Result<(), Refusal> {
         let limits = self.policy.limits(vrf);
         let (most, rate) = (limits.sessions, limits.new_sessions);
         if most.is_some_and(|most| self.records.sessions(vrf) >= most) && !self.evict_half_open(vrf)
         {
-            return Err(Refusal::TenantLimit);
+            return Err(self.log_tenant_refusal(now, vrf, Refusal::TenantLimit));
         }
         match rate {
-            Some(rate) if !self.rates[vrf.index()].has_token(now, rate) => Err(Refusal::TenantRate),
+            Some(rate) if !self.rates[vrf.index()].has_token(now, rate) => {
+                Err(self.log_tenant_refusal(now, vrf, Refusal::TenantRate))
+            }
             _ => Ok(()),
         }
     }

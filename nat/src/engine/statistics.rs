@@ -34,6 +34,8 @@ pub struct Stats {
     pub evicted: u64,
     /// TCP segments translated without a change of state, because they do not fit the connection.
     pub tcp_ignored: u64,
+    /// Events the log has lost for want of room.
+    pub log_lost: u64,
     /// Packets refused, by [`Refusal::index`].
     pub refusals: [u64; Refusal::COUNT],
 }
@@ -82,6 +84,7 @@ impl AddAssign for Stats {
         self.removed += other.removed;
         self.evicted += other.evicted;
         self.tcp_ignored += other.tcp_ignored;
+        self.log_lost += other.log_lost;
         add_refusals(&mut self.refusals, &other.refusals);
     }
 }
@@ -226,6 +229,7 @@ impl Engine {
             mappings: self.mappings.len() as u64,
             hosts: self.ports.host_count() as u64,
             blocks: self.ports.block_count() as u64,
+            log_lost: self.ports.log.lost(),
             ..self.stats
         }
     }

@@ -13,6 +13,7 @@ use super::{
     Shared, SharedSet, SnatRule, SnatTarget, Target, Tenant, Timeouts, VrfInput, address_key,
     block_key, forward_back_key, forward_host_key, forward_key, host_key,
 };
+use crate::log::LogRules;
 use crate::owners::OutsideOwners;
 use crate::ports::{BLOCK_PORTS, BLOCKS};
 use crate::steering::Steering;
@@ -75,6 +76,7 @@ pub(super) fn build(
         forwards: FlatMap::new(key, &by_outside(&forwards)),
         forwards_back: FlatMap::new(key, &by_inside(&forwards)),
         forwarded: FlatMap::new(key, &forwarded.into_iter().collect::<Vec<_>>()),
+        log: Arc::new(LogRules::default()),
     })
 }
 

@@ -23,6 +23,7 @@ pub use input::{
 pub(crate) use timeouts::{ESTABLISHED, Timeouts};
 
 use crate::key::{Transport, Word};
+use crate::log::LogRules;
 use crate::owners::{OutsideOwners, Slot};
 use crate::ports::{BLOCK_PORTS, BLOCKS};
 use crate::steering::Steering;
@@ -243,6 +244,7 @@ pub struct Policy {
     forwards_back: FlatMap<SocketAddrV4>,
     /// Ports taken by forwards, by slot and block.
     forwarded: FlatMap<u64>,
+    log: Arc<LogRules>,
 }
 
 impl Policy {
@@ -258,6 +260,17 @@ impl Policy {
         owners: &Arc<OutsideOwners>,
     ) -> Result<Self, PolicyError> {
         build::build(input, generation, steering, owners)
+    }
+
+    /// The same with a translation log; without, nothing is logged.
+    #[must_use]
+    pub fn with_log(mut self, rules: LogRules) -> Self {
+        self.log = Arc::new(rules);
+        self
+    }
+
+    pub(crate) const fn log_rules(&self) -> &Arc<LogRules> {
+        &self.log
     }
 
     /// Its generation.

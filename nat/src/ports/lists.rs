@@ -13,10 +13,14 @@ impl Ports {
         if next != 0 {
             self.blocks[next].host_previous = block;
         }
+        if self.log.is_on() {
+            self.log_allocated(block);
+        }
     }
 
     /// Takes a block from its host.
     pub(super) fn disown(&mut self, block: u32) {
+        self.log_released(block);
         let record = &mut self.blocks[block];
         let (host, next, previous) = (record.host, record.host_next, record.host_previous);
         (record.host, record.host_next, record.host_previous) = (0, 0, 0);

@@ -8,6 +8,7 @@
 mod cooling;
 mod fit;
 mod lists;
+mod log;
 mod overload;
 mod search;
 mod show;
@@ -25,6 +26,7 @@ use sekisho_types::WorkerId;
 
 use crate::engine::MappingKey;
 use crate::key::{Transport, Word};
+use crate::log::Log;
 use crate::owners::OutsideOwners;
 use crate::policy::{Limits, Policy, Shared, Target};
 use crate::rate::Bucket;
@@ -86,7 +88,8 @@ zeroable_struct! {
         /// Ports of the block that are handed out or kept back; of the leader only.
         busy: u16,
         number: u16,
-        /// Bit per transport: it is in the address's list of blocks with free ports.
+        /// Bit per transport: it is in the address's list of blocks with free ports. The highest:
+        /// that its host got it is in the log.
         listed: u8,
         /// Ports of this unit that are kept back.
         kept: u8,
@@ -189,6 +192,7 @@ pub(crate) struct Ports {
     known: HugeSlice<[u32; overload::KNOWN]>,
     key: HashKey,
     random: StdRng,
+    pub(crate) log: Log,
 }
 
 impl Ports {
@@ -217,6 +221,7 @@ impl Ports {
             owners,
             key: HashKey::draw(&mut random),
             random,
+            log: Log::default(),
         })
     }
 

@@ -10,6 +10,7 @@ mod ipv6_raw;
 mod lifecycle;
 mod nat;
 mod nat_inbound;
+mod nat_log;
 mod nat_show;
 mod ports;
 mod raw;

@@ -9,8 +9,8 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use sekisho_nat::{
     Allocation, DYNAMIC_PORTS, Engine, EngineConfig, Filtering, FlowKey, Generation, Limits,
-    OutsideOwners, Policy, PolicyInput, PoolId, PoolInput, PortForward, Seed, SnatRule, SnatTarget,
-    Steering, Timers, VrfInput,
+    LogLevel, LogRules, OutsideOwners, Policy, PolicyInput, PoolId, PoolInput, PortForward, Seed,
+    SnatRule, SnatTarget, Steering, Timers, VrfInput,
 };
 use sekisho_types::{IpProtocol, VrfId, WorkerId};
 
@@ -81,6 +81,16 @@ impl Flows {
 
 /// An engine for `sessions`, with a pool that has ports for 16 M and more.
 pub(super) fn engine(sessions: usize, timeout: Duration, filtering: Filtering) -> Result<Engine> {
+    logged_engine(sessions, timeout, filtering, LogLevel::None)
+}
+
+/// The same with a translation log of all tenants.
+pub(super) fn logged_engine(
+    sessions: usize,
+    timeout: Duration,
+    filtering: Filtering,
+    level: LogLevel,
+) -> Result<Engine> {
     let pool = SnatTarget::Pool(PoolId::new(1));
     let rule = SnatRule {
         filtering,
@@ -117,7 +127,9 @@ pub(super) fn engine(sessions: usize, timeout: Duration, filtering: Filtering) -
     let seed = Seed::new(rand::random());
     let owners = Arc::new(OutsideOwners::new(1024)?);
     let steering = Steering::new(seed, 1);
-    let policy = Policy::build(&input, Generation::new(1), steering, &owners)?;
+    let levels = input.vrfs.iter().map(|vrf| (vrf.id, level));
+    let rules = LogRules::new(levels, false);
+    let policy = Policy::build(&input, Generation::new(1), steering, &owners)?.with_log(rules);
     let config = EngineConfig {
         worker: WorkerId::new(0),
         max_sessions: u32::try_from(sessions)?,

@@ -4,22 +4,27 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use sekisho_dpdk::rdtsc;
-use sekisho_nat::{Engine, Filtering, Time};
+use sekisho_nat::{Engine, Filtering, LogLevel, Time};
 use serde_json::json;
 
-use super::flows::{Flow, Flows, engine};
+use super::flows::{Flow, Flows, engine, logged_engine};
 use super::{BURST, NAME, NEW, create, median_of_slices};
 use crate::options::Options;
 use crate::report::{Metric, Report};
 
 /// Sessions created and expired, as many of both, sustained while `live` are there.
-pub(super) fn churn(options: &Options, report: &mut Report, live: usize) -> Result<()> {
+pub(super) fn churn(
+    options: &Options,
+    report: &mut Report,
+    live: usize,
+    level: LogLevel,
+) -> Result<()> {
     // One session a millisecond lives for `live` milliseconds.
     let timeout = Duration::from_millis(live as u64);
     // The sweep goes round eight times in that time, so an eighth more are there.
     const ROUNDS: usize = 8;
     let room = live / 4 * 5;
-    let mut engine = engine(room, timeout, Filtering::default())?;
+    let mut engine = logged_engine(room, timeout, Filtering::default(), level)?;
     let mut flows = Flows::new(live, 0);
     let mut millis = 0;
     let mut samples = Vec::new();
@@ -30,6 +35,9 @@ pub(super) fn churn(options: &Options, report: &mut Report, live: usize) -> Resu
             std::hint::black_box(outside);
         })?;
         engine.age(now, (burst.len() * ROUNDS) as u32);
+        engine.drain_log(|event| {
+            std::hint::black_box(event);
+        });
         Ok(())
     };
     for _ in 0..live * 3 / NEW {
@@ -52,10 +60,11 @@ pub(super) fn churn(options: &Options, report: &mut Report, live: usize) -> Resu
         (live..live / 4 * 5).contains(&held),
         "{held} sessions are there"
     );
-    let params = [
-        ("live", json!(live)),
-        ("work", json!("created and expired")),
-    ];
+    let work = match level {
+        LogLevel::None => "created and expired",
+        _ => "created, expired and logged",
+    };
+    let params = [("live", json!(live)), ("work", json!(work))];
     report.ours(NAME, &params, Metric::PipelineClocksPerPacket, &samples);
     let rates: Vec<f64> = samples.iter().map(|clocks| hz / clocks).collect();
     report.ours(NAME, &params, Metric::RatePerSecond, &rates);

@@ -12,9 +12,9 @@ use std::sync::Arc;
 
 use sekisho_mgmt::config::model::{self, Config, PortKind, Segment as SegmentConfig, SnatTarget};
 use sekisho_nat::{
-    Allocation, Filtering, FloatingIp, Generation, Limits, MappingMode, OutsideOwners, Policy,
-    PolicyError, PolicyInput, PoolId, PoolInput, PortForward, RuleTimeouts, SnatRule, Steering,
-    Timers, UplinkInput, VrfInput,
+    Allocation, Filtering, FloatingIp, Generation, Limits, LogLevel, LogRules, MappingMode,
+    OutsideOwners, Policy, PolicyError, PolicyInput, PoolId, PoolInput, PortForward, RuleTimeouts,
+    SnatRule, Steering, Timers, UplinkInput, VrfInput,
 };
 use sekisho_routing::{
     ConnectedRoute, InterfaceRef, LocalRoute, NatRoute, RoutingConfig, StaticRoute,
@@ -25,6 +25,7 @@ use super::ids::{Ids, IdsExhausted};
 use super::neighbor::Location;
 use crate::control::links::LinkName;
 use crate::counters::TrafficCounters;
+use crate::nat_log::{Names, Settings};
 use crate::own_sources::OwnSources;
 use crate::snapshot::{Segment, Snapshot, Tenant, Underlay, Uplink};
 use crate::tunnel_table::{TenantNat, TunnelTable};
@@ -80,6 +81,8 @@ pub struct Plan {
     pub underlay_uplinks: Vec<InterfaceId>,
     /// The link under each uplink, where its state can be watched.
     pub watched: HashMap<LinkName, InterfaceId>,
+    /// The translation log.
+    pub nat_log: Settings,
 }
 
 /// Makes plans; remembers the numbers it gave to names, so that an unchanged thing keeps its own.
@@ -134,6 +137,7 @@ impl Planner {
             host_addresses: host_addresses(config),
             underlay_uplinks: self.underlay_uplinks(config),
             watched: self.watched(config),
+            nat_log: self.nat_log(config),
             snapshot,
         })
     }
@@ -320,12 +324,47 @@ impl Planner {
                 quarantine: config.nat.port_quarantine,
             },
         };
-        Policy::build(
+        let policy = Policy::build(
             &input,
             Generation::new(generation),
             self.steering,
             &self.owners,
-        )
+        )?;
+        Ok(policy.with_log(self.log_rules(config)))
+    }
+
+    fn log_rules(&self, config: &Config) -> LogRules {
+        let level = |tenant: &model::Tenant| {
+            let level = match tenant.nat_log.unwrap_or(config.nat_log.level) {
+                model::LogLevel::None => LogLevel::None,
+                model::LogLevel::Blocks => LogLevel::Blocks,
+                model::LogLevel::Mappings => LogLevel::Mappings,
+                model::LogLevel::Sessions => LogLevel::Sessions,
+            };
+            (self.vrf_id(&tenant.name), level)
+        };
+        let levels = config.tenants.iter().map(level);
+        LogRules::new(levels, config.nat_log.destinations)
+    }
+
+    fn nat_log(&self, config: &Config) -> Settings {
+        let tenant = |tenant: &model::Tenant| {
+            let name = tenant.name.clone();
+            (self.vrf_id(&name).value(), name)
+        };
+        let pool = |pool: &model::NatPool| (self.pool_id(&pool.name).value(), pool.name.clone());
+        let uplink = |uplink: &model::Uplink| {
+            let name = uplink.name.clone();
+            (self.uplink_id(&name).value(), name)
+        };
+        Settings {
+            config: config.nat_log.clone(),
+            names: Arc::new(Names {
+                tenants: config.tenants.iter().map(tenant).collect(),
+                pools: config.nat_pools.iter().map(pool).collect(),
+                uplinks: config.uplinks.iter().map(uplink).collect(),
+            }),
+        }
     }
 
     fn vrf_input(&self, tenant: &model::Tenant) -> VrfInput {

@@ -16,7 +16,7 @@ use sekisho_mgmt::server::{Backend, BackendError, Rows, Running, rows};
 use sekisho_mgmt::session_match::SessionMatch;
 use sekisho_nat::SessionFilter;
 use sekisho_types::VrfId;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use self::nat::{stream_sessions, tenant_rules};
 use self::overlay::{endpoint_message, neighbor_row};
@@ -28,6 +28,7 @@ use super::manager::{Manager, unavailable};
 use super::workers::Query;
 use crate::counters::WorkerCounters;
 use crate::drops::DropReason;
+use crate::nat_log::Status;
 use crate::snapshot::Snapshot;
 
 /// Pages of sessions on their way to a client.
@@ -42,6 +43,8 @@ pub struct Facts {
     pub lcores: Vec<Lcore>,
     /// Ports by index.
     pub ports: Vec<PortHandle>,
+    /// Outputs of the translation log.
+    pub nat_log: watch::Receiver<Vec<Status>>,
     /// DPDK's version.
     pub dpdk: String,
     /// What the workers hash flows with to choose among next hops.
@@ -262,6 +265,21 @@ impl Backend for Manager {
                 max_ports_per_host: tenant.max_ports_per_host,
             })
             .collect()
+    }
+
+    async fn nat_log(&self) -> v1::NatLog {
+        let log = self.current().await.config.nat_log;
+        let sum = |counter: fn(&WorkerCounters) -> u64| {
+            let workers = self.facts.workers.iter();
+            workers.map(|worker| counter(worker)).sum()
+        };
+        v1::NatLog {
+            level: log.level.word().to_owned(),
+            destinations: log.destinations,
+            events: sum(|worker| worker.nat_log_events.get()),
+            lost: sum(|worker| worker.nat_log_lost.get() + worker.nat_log_overrun.get()),
+            outputs: nat::log_outputs(&self.facts.nat_log.borrow()),
+        }
     }
 
     async fn rules(&self) -> Vec<v1::NatRule> {

@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
 use super::vrf_name;
+use crate::nat_log::Status;
 use crate::snapshot::Snapshot;
 
 /// The filter of the engine.
@@ -34,6 +35,17 @@ pub(super) fn session_filter(wanted: &SessionMatch, vrf: Option<VrfId>) -> Sessi
         protocol: wanted.protocol,
         state,
     }
+}
+
+pub(super) fn log_outputs(outputs: &[Status]) -> Vec<v1::NatLogOutput> {
+    let message = |status: &Status| v1::NatLogOutput {
+        kind: status.kind.to_owned(),
+        target: status.target.clone(),
+        written: status.written,
+        failed: status.failed,
+        last_error: status.last_error.clone(),
+    };
+    outputs.iter().map(message).collect()
 }
 
 pub(super) fn stream_sessions(

@@ -38,6 +38,10 @@ pub(super) enum Nat {
     },
     /// Tenants: sessions and limits.
     Tenants,
+    /// The translation log: what it has written, and where to.
+    Log,
+    /// Who had an outside address and port, by the log's files.
+    Who(super::nat_log::Who),
 }
 
 /// Which sessions are shown, and how many.
@@ -88,6 +92,8 @@ pub(super) async fn show(command: Nat, client: &mut Client) -> Result<String, Cl
             let reply = service.list_nat_tenants(ListNatTenantsRequest {}).await?;
             client.show(&reply.into_inner().tenants, |list| tenants(list))
         }
+        Nat::Log => super::nat_log::show(client).await,
+        Nat::Who(who) => super::nat_log::who(&who, client).await,
         Nat::Rules => {
             let mut service = NatServiceClient::new(client.connect().await?);
             let reply = service.list_rules(ListRulesRequest {}).await?;

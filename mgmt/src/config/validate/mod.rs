@@ -6,6 +6,7 @@
 mod bgp;
 mod family;
 mod nat;
+mod nat_log;
 mod outside;
 mod port;
 mod provider;
@@ -33,6 +34,7 @@ pub(super) fn validate(raw: &Raw, p: &mut Problems<'_>) -> Option<Config> {
     let prefix_lists = bgp::prefix_lists(&raw.prefix_lists, p);
     let nat_pools = nat::pools(raw, p);
     let nat = nat::timers(raw.nat.as_ref(), p);
+    let nat_log = nat_log::log(raw, p);
     let tenants = tenant::tenants(raw, &names, p);
     outside::check(raw, p);
     check_reserves(raw, p);
@@ -46,6 +48,7 @@ pub(super) fn validate(raw: &Raw, p: &mut Problems<'_>) -> Option<Config> {
         prefix_lists: prefix_lists?,
         nat_pools: nat_pools?,
         nat,
+        nat_log,
         tenants: tenants?,
     })
 }

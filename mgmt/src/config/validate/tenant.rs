@@ -58,6 +58,7 @@ pub(super) fn tenants(raw: &Raw, names: &Names, p: &mut Problems<'_>) -> Option<
             max_sessions_per_host: limit(&tenant.max_sessions_per_host),
             max_new_sessions_per_host: limit(&tenant.max_new_sessions_per_host),
             max_ports_per_host: limit(&tenant.max_ports_per_host),
+            nat_log: tenant.nat_log.as_ref().map(|level| level.value),
         })
     }))
 }

@@ -5,6 +5,7 @@ mod aging;
 mod dependent;
 mod icmp;
 mod limits;
+mod log;
 mod memory;
 mod policy;
 mod pools;
