@@ -8,12 +8,12 @@ use rand::seq::SliceRandom;
 use rand::{Rng, SeedableRng};
 use sekisho_dpdk::Burst;
 use sekisho_gateway::drops::DropReason;
+use sekisho_packet::Ipv4;
 use sekisho_packet::checksum::{Sum, checksum};
-use sekisho_packet::{Ipv4, Udp};
 use sekisho_types::IpProtocol;
 
 use super::flows::Flow;
-use super::frames::FrameWriter;
+use super::frames::{FrameWriter, Segment};
 use super::twins::mend;
 use super::{Flows, Mix, Service, Shape, World, floating};
 
@@ -83,6 +83,18 @@ fn udp_packet(src: SocketAddrV4, dst: SocketAddrV4, id: u16, len: usize) -> Byte
     let sum = sum.bytes(&udp).udp_checksum();
     udp[6..8].copy_from_slice(&sum.to_be_bytes());
     ip_packet((*src.ip(), *dst.ip()), IpProtocol::UDP, id, &udp)
+}
+
+/// A TCP segment of an open connection with its checksum and `len` octets of data.
+fn tcp_packet(src: SocketAddrV4, dst: SocketAddrV4, segment: Segment, len: usize) -> Bytes {
+    let mut tcp: Bytes = [src.port().to_be_bytes(), dst.port().to_be_bytes()].concat();
+    tcp.extend([segment.seq.to_be_bytes(), segment.ack.to_be_bytes()].concat());
+    tcp.extend([5 << 4, segment.flags, 0xff, 0xff, 0, 0, 0, 0]);
+    tcp.extend((0..len).map(|at| (at * 5) as u8));
+    let sum = Sum::pseudo_v4(*src.ip(), *dst.ip(), IpProtocol::TCP, tcp.len() as u16);
+    let sum = sum.bytes(&tcp).checksum();
+    tcp[16..18].copy_from_slice(&sum.to_be_bytes());
+    ip_packet((*src.ip(), *dst.ip()), IpProtocol::TCP, ID, &tcp)
 }
 
 /// An echo request or reply with its checksum and `len` octets of data.
@@ -223,14 +235,15 @@ fn assemble(parts: &[Bytes]) -> Vec<Bytes> {
     whole
 }
 
-/// Source and destination of a UDP packet whose checksum is right.
+/// Source and destination of a UDP or TCP packet whose checksum is right.
 fn ends(packet: &[u8]) -> (SocketAddrV4, SocketAddrV4) {
     let ip = Ipv4::new(packet).unwrap();
-    let udp = Udp::new(ip.payload()).unwrap();
-    assert!(udp.is_intact(ip.pseudo_header(udp.len())));
+    let length = ip.payload().len() as u16;
+    assert!(ip.pseudo_header(length).bytes(ip.payload()).is_intact());
+    let port = |at: usize| u16::from_be_bytes([ip.payload()[at], ip.payload()[at + 1]]);
     (
-        SocketAddrV4::new(ip.src(), udp.src_port()),
-        SocketAddrV4::new(ip.dst(), udp.dst_port()),
+        SocketAddrV4::new(ip.src(), port(0)),
+        SocketAddrV4::new(ip.dst(), port(2)),
     )
 }
 
@@ -282,7 +295,7 @@ fn on_workers(test: fn(&mut World, &mut StdRng), service: Service) {
 fn u16_fragments_pass_both_ways_in_any_order_at_any_worker() {
     on_workers(
         |world, random| {
-            let numbers = udp_flows(world);
+            let numbers: Vec<u32> = (0..world.shape.flows.count).collect();
             for round in 0..300 {
                 let outward = round % 2 == 0;
                 let mut wanted = Vec::new();
@@ -295,7 +308,12 @@ fn u16_fragments_pass_both_ways_in_any_order_at_any_worker() {
                     } else {
                         (peer(&flow), outside, (peer(&flow), inside(&flow)))
                     };
-                    let packet = udp_packet(from, to, ID, random.random_range(600..6000));
+                    let len = random.random_range(600..6000);
+                    let packet = match (flow.tcp, outward) {
+                        (false, _) => udp_packet(from, to, ID, len),
+                        (true, true) => tcp_packet(from, to, Segment::DATA_OUT, len),
+                        (true, false) => tcp_packet(from, to, Segment::DATA_BACK, len),
+                    };
                     wanted.push(becomes);
                     for part in cut(&packet, random.random_range(20..180) * 8) {
                         frames.push(match outward {

@@ -3,6 +3,8 @@
   web PORT NAME            HTTP server
   web6 PORT NAME           the same over IPv6
   echo PORT...             UDP server: answers each datagram with its source, "ADDRESS:PORT"
+  mirror PORT              UDP server: answers each datagram, however large, with itself
+  big DST SIZE             sends SIZE octets to a mirror, prints "same" if just they come back
   tcp-echo PORT            TCP server: greets with the client's "ADDRESS:PORT", then echoes lines
   ask SOURCE-PORT DST...   from one UDP socket asks each DST ("ADDRESS:PORT"), prints "DST SEEN-AS"
   tcp-ask SOURCE-PORT DST  prints how the tcp-echo server at DST sees us
@@ -18,8 +20,9 @@ import socket
 import sys
 import time
 
-# The socket module lacks it in Python 3.11; the value is Linux's.
+# The socket module lacks them in Python 3.11; the values are Linux's.
 IP_PKTINFO = 8
+IP_MTU_DISCOVER = 10
 
 
 def endpoint(text):
@@ -79,6 +82,30 @@ def echo(*ports):
             _, info, _, source = s.recvmsg(2048, 64)
             say(show(source))
             s.sendmsg([show(source).encode()], info, 0, source)
+
+
+def cuttable(port):
+    """A socket whose large datagrams the kernel cuts, whatever it knows of the path."""
+    s = udp(port)
+    s.setsockopt(socket.IPPROTO_IP, IP_MTU_DISCOVER, 0)
+    return s
+
+
+def mirror(port):
+    s = cuttable(int(port))
+    say("ready")
+    while True:
+        data, source = s.recvfrom(65535)
+        say(f"{show(source)} {len(data)}")
+        s.sendto(data, source)
+
+
+def big(destination, size):
+    s = cuttable(0)
+    s.settimeout(2)
+    sent = bytes(at * 7 % 251 for at in range(int(size)))
+    s.sendto(sent, endpoint(destination))
+    say("same" if s.recv(65535) == sent else "other")
 
 
 def tcp_echo(port):
@@ -194,6 +221,8 @@ roles = {
     "web": web,
     "web6": web6,
     "echo": echo,
+    "mirror": mirror,
+    "big": big,
     "tcp-echo": tcp_echo,
     "ask": ask,
     "tcp-ask": tcp_ask,

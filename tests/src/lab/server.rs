@@ -44,6 +44,15 @@ impl Server {
         Self::start(host, &format!("echo {}", ports.join(" ")), "ready")
     }
 
+    /// A UDP server that answers each datagram, however large, with itself; its log has
+    /// `ADDRESS:PORT SIZE` for each.
+    ///
+    /// # Errors
+    /// When it does not come up.
+    pub fn mirror(host: &Host, port: u16) -> Result<Self> {
+        Self::start(host, &format!("mirror {port}"), "ready")
+    }
+
     /// A TCP server that greets its client with the client's address and then echoes lines.
     ///
     /// # Errors
@@ -140,7 +149,7 @@ impl Server {
     }
 }
 
-/// Runs a client of `peer.py` (`ask`, `tcp-ask` or `send` with its arguments) to its end.
+/// Runs a client of `peer.py` (`ask`, `tcp-ask`, `big` or `send` with its arguments) to its end.
 ///
 /// # Errors
 /// When it fails.
@@ -199,6 +208,16 @@ impl Host {
     /// When the client cannot run.
     pub fn send_datagram(&self, source_port: u16, destination: &str, text: &str) -> Result<()> {
         client(self, &format!("send {source_port} {destination} {text}")).map(drop)
+    }
+
+    /// Sends a datagram of `size` octets to the mirror at `destination`.
+    ///
+    /// # Errors
+    /// When it does not come back as it was sent within two seconds.
+    pub fn reflect(&self, destination: &str, size: usize) -> Result<()> {
+        let answer = client(self, &format!("big {destination} {size}"))?;
+        ensure!(answer.trim() == "same", "{answer}");
+        Ok(())
     }
 
     /// Fetches `http://SERVER/` with curl and returns the page.

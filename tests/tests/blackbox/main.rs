@@ -5,6 +5,7 @@ mod bgp_paths;
 mod bgp_policy;
 mod bgp_session;
 mod config;
+mod fragments;
 mod ipv6;
 mod ipv6_raw;
 mod lifecycle;
