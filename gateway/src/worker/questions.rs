@@ -5,9 +5,9 @@ use sekisho_nat::{Census, Cursor, SessionFilter};
 use super::Worker;
 use super::link::{AddressPage, Command, PoolSet, Reply, SessionPage, Statistics};
 
-/// Most session records looked at in one turn, to be shown: some 10 us.
-const SHOWN: u32 = 256;
-/// Most records looked at in one turn, to be counted or removed.
+/// Most session records looked at in one turn, to be shown or removed.
+const SESSIONS: u32 = 256;
+/// Most records looked at in one turn, to be counted.
 const RECORDS: u32 = 1024;
 
 /// A question that takes several turns.
@@ -80,7 +80,7 @@ impl Worker {
                 cursor,
                 cleared,
             } => {
-                let (more, next) = self.nat.clear(&filter, cursor, RECORDS);
+                let (more, next) = self.nat.clear(&filter, cursor, SESSIONS);
                 let cleared = cleared + u64::from(more);
                 let Some(cursor) = next else {
                     return self.reply(Reply::Cleared(cleared));
@@ -122,7 +122,7 @@ impl Worker {
         let cursor = page.cursor.unwrap_or_default();
         let room = page.sessions.capacity() - page.sessions.len();
         // Each record gives at most one view, so the page never grows.
-        let records = SHOWN.min(room as u32);
+        let records = SESSIONS.min(room as u32);
         page.cursor = self
             .nat
             .snapshot(now, &page.filter, cursor, records, &mut page.sessions);

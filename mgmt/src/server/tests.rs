@@ -1,6 +1,8 @@
 //! The server and the command line over a real socket, with a daemon that is only a record of what
 //! it was asked.
 
+mod nat;
+
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
@@ -147,8 +149,8 @@ impl Backend for Fake {
     }
 
     async fn flows(&self, _: v1::ListFlowsRequest) -> Result<Rows<v1::Flow>, BackendError> {
-        let flow = v1::Flow::default();
-        Ok(Box::pin(tokio_stream::iter(std::iter::repeat(flow))))
+        let flows = std::iter::repeat(v1::Flow::default());
+        Ok(Box::pin(tokio_stream::iter(flows)))
     }
 
     async fn nat_statistics(
@@ -387,39 +389,6 @@ async fn long_tables_are_streamed() {
     let json = daemon.sekisho("show ip route --json").await.unwrap();
     let json: serde_json::Value = serde_json::from_str(&json).unwrap();
     assert_eq!(json.as_object().unwrap().len(), 3000);
-}
-
-#[tokio::test]
-async fn a_limit_ends_a_stream_without_end() {
-    let daemon = Daemon::start(Fake::new()).await;
-    let sessions = "show nat sessions --limit 7";
-    let text = daemon.sekisho(sessions).await.unwrap();
-    assert!(text.ends_with("\n7 sessions\n"), "{text}");
-    let flows = "show dataplane flows --limit 7";
-    let text = daemon.sekisho(flows).await.unwrap();
-    assert!(text.ends_with("\n7 flows\n"), "{text}");
-}
-
-#[tokio::test]
-async fn sessions_are_cleared_by_filter() {
-    let daemon = Daemon::start(Fake::new()).await;
-    let one = "clear nat sessions tenant blue";
-    let one = daemon.sekisho(one).await.unwrap();
-    assert_eq!(one, "1 session cleared\n");
-    let all = daemon.sekisho("clear nat sessions --all").await.unwrap();
-    assert_eq!(all, "5 sessions cleared\n");
-}
-
-#[tokio::test]
-async fn without_a_filter_sessions_are_cleared_only_if_that_is_meant() {
-    let daemon = Daemon::start(Fake::new()).await;
-    let error = daemon.sekisho("clear nat sessions").await.unwrap_err();
-    assert_eq!(error.exit_code(), 2);
-    assert!(error.text().contains("--all"), "{}", error.text());
-    let mut nat = NatServiceClient::new(daemon.channel().await);
-    let request = v1::ClearSessionsRequest::default();
-    let status = nat.clear_sessions(request).await.unwrap_err();
-    assert_eq!(status.code(), Code::InvalidArgument);
 }
 
 #[tokio::test]

@@ -146,6 +146,12 @@ impl VrfStats {
         };
         *count += 1;
     }
+
+    fn add_record(&mut self, record: &Record) {
+        self.created += record.created;
+        self.removed += record.created.saturating_sub(record.sessions.into());
+        add_refusals(&mut self.refusals, &record.refusals);
+    }
 }
 
 zeroable_struct! {
@@ -207,13 +213,15 @@ impl Records {
     }
 }
 
-/// Where a walk over sessions, then hosts, stands; the default is the start.
+/// Where a walk over sessions, then hosts, then VRFs stands; the default is the start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Census {
     /// At the session of this number.
     Sessions(u32),
     /// At the host of this number.
     Hosts(u32),
+    /// At the VRF of this number.
+    Vrfs(u32),
 }
 
 impl Default for Census {
@@ -239,9 +247,9 @@ impl Engine {
         self.records.sessions(vrf)
     }
 
-    /// Adds up to `max` records to what `vrfs`, by number, have: sessions first, then hosts; at the
-    /// end what was counted as it happened. Returns where to go on; `None` at the end. VRFs beyond
-    /// those of `vrfs` are left out.
+    /// Adds up to `max` records to what `vrfs`, by number, have: sessions, then hosts, then what was
+    /// counted of each VRF as it happened. Returns where to go on; `None` at the end. VRFs beyond those
+    /// of `vrfs` are left out.
     pub fn take_census(&self, at: Census, max: u32, vrfs: &mut [VrfStats]) -> Option<Census> {
         match at {
             Census::Sessions(start) => {
@@ -265,19 +273,17 @@ impl Engine {
                         vrf.mappings += u64::from(mappings);
                     }
                 });
-                if next.is_none() {
-                    self.add_records(vrfs);
-                }
-                next.map(Census::Hosts)
+                Some(next.map_or(Census::Vrfs(0), Census::Hosts))
             }
-        }
-    }
-
-    fn add_records(&self, vrfs: &mut [VrfStats]) {
-        for (vrf, record) in vrfs.iter_mut().zip(&self.records.0[..]) {
-            vrf.created += record.created;
-            vrf.removed += record.created.saturating_sub(record.sessions.into());
-            add_refusals(&mut vrf.refusals, &record.refusals);
+            Census::Vrfs(start) => {
+                let stop = start.saturating_add(max).min(vrfs.len() as u32);
+                let range = start.min(stop) as usize..stop as usize;
+                let records = self.records.0.get(range.clone());
+                for (vrf, record) in vrfs[range].iter_mut().zip(records.unwrap_or_default()) {
+                    vrf.add_record(record);
+                }
+                (stop < vrfs.len() as u32).then_some(Census::Vrfs(stop))
+            }
         }
     }
 

@@ -15,9 +15,9 @@ pub(super) fn render(pools: &[NatPool]) -> String {
         ">Free",
         ">Quarantined",
         ">Blocks",
-        ">Used",
-        ">Free",
-        ">Size",
+        ">BlocksUsed",
+        ">BlocksFree",
+        ">BlockSize",
     ]);
     for pool in pools {
         let name = match pool.kind.as_str() {
@@ -96,9 +96,9 @@ mod tests {
             ..pool.clone()
         };
         let expected = "\
-Pool          Addresses        Count  Ports         Total  Used     Free  Quarantined  Blocks  Used   Free  Size
-public        203.0.113.64/28     16  1024-65535  3096576     3  3096566            7   16128     2  16126    64
-uplink isp-a  198.51.100.1        16  1024-65535  3096576     3  3096566            7   16128     2  16126    64
+Pool          Addresses        Count  Ports         Total  Used     Free  Quarantined  Blocks  BlocksUsed  BlocksFree  BlockSize
+public        203.0.113.64/28     16  1024-65535  3096576     3  3096566            7   16128           2       16126         64
+uplink isp-a  198.51.100.1        16  1024-65535  3096576     3  3096566            7   16128           2       16126         64
 
 Address       Blocks  TCP  UDP  ICMP
 203.0.113.64       2    2    1     0
