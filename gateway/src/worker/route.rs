@@ -30,6 +30,8 @@ pub(super) enum Way {
     Gateway,
     /// It goes no further; the sender may be told why.
     Refuse(DropReason, Option<IcmpError>),
+    /// It opens a connection nobody asked for; the sender may be told later.
+    Unsolicited(DropReason),
 }
 
 const fn refuse(reason: DropReason) -> Way {
@@ -80,6 +82,9 @@ impl Worker {
             }
             let scope = self.scope(packet)?;
             if let Scope::Floating(outside) = scope {
+                if packet.header.payload == Payload::IcmpError(None) {
+                    return Err(refuse(DropReason::NatIcmpError));
+                }
                 packet.rewrite = source_rewrite(&packet.header, outside, None);
             }
             packet.leaving = Some(Leaving {
@@ -101,7 +106,7 @@ impl Worker {
                 Err(refuse(DropReason::NotTranslated))
             }
             nat::Scope::Stateful => {
-                let owner = policy.inside_owner(packet.vrf, packet.header.flow.src);
+                let owner = policy.inside_owner(packet.vrf, *source.ip());
                 if owner == self.id {
                     Ok(Scope::Stateful)
                 } else {
@@ -109,6 +114,10 @@ impl Worker {
                 }
             }
             nat::Scope::Untranslated => {
+                let sender = SocketAddrV4::new(packet.header.flow.src, source.port());
+                if policy.scope(packet.vrf, sender, protocol) != nat::Scope::Untranslated {
+                    return Err(refuse(DropReason::NatIcmpError));
+                }
                 let exempt = policy.snat(packet.vrf, *source.ip()).is_some();
                 if exempt || self.is_advertised(packet) {
                     Ok(Scope::Routed)
@@ -156,6 +165,7 @@ impl Worker {
         let mut uplinks = self.snapshot.uplinks.iter().zip(0..);
         let uplink = uplinks.find(|(uplink, _)| owns(uplink));
         self.translate_source(packet, uplink.map(|(_, id)| InterfaceId::new(id)))?;
+        self.clamp_mss(packet, None);
         packet.apply_rewrite().map_err(refuse)?;
         packet.header = Header::parse(packet.mbuf.data()).map_err(refuse)?;
         packet.origin = Origin::Hairpin;
@@ -167,30 +177,35 @@ impl Worker {
     fn enter(&mut self, packet: &mut Packet, leaf: Leaf) -> Result<(), Way> {
         let header = &packet.header;
         let destination = header.flow.dst;
-        if let Some((vrf, inside)) = self.snapshot.nat.floating_in(destination) {
-            packet.rewrite = destination_rewrite(header, inside, None);
-            packet.vrf = vrf;
-            return Ok(());
-        }
         let nobody = |reason| match leaf {
             Leaf::Local if packet.origin == Origin::Hairpin => refuse(DropReason::GatewayService),
             Leaf::Local => Way::Gateway,
             _ => refuse(reason),
         };
+        if let Payload::IcmpError(quoted) = header.payload
+            && quoted.is_none_or(|quoted| quoted.src != destination)
+        {
+            return Err(nobody(DropReason::NatIcmpError));
+        }
+        if let Some((vrf, inside)) = self.snapshot.nat.floating_in(destination) {
+            packet.rewrite = destination_rewrite(header, inside, None);
+            packet.vrf = vrf;
+            return Ok(());
+        }
         // A ping of a shared address is for the gateway: mappings are for replies.
         let (protocol, port) = match header.payload {
             Payload::Fragment { .. } => return Err(nobody(DropReason::NatFragment)),
             Payload::EchoRequest | Payload::Other if leaf == Leaf::Local => {
                 return Err(nobody(DropReason::NatNoMapping));
             }
-            Payload::IcmpError(Some(quoted)) if quoted.src == destination => {
-                (quoted.proto, quoted.sport)
-            }
-            Payload::IcmpError(_) => return Err(nobody(DropReason::NatIcmpError)),
+            Payload::IcmpError(Some(quoted)) => (quoted.proto, quoted.sport),
             _ => (header.flow.proto, header.flow.dport),
         };
         match self.snapshot.nat.outside_owner(protocol, destination, port) {
             None if header.is_icmp_error() => Err(nobody(DropReason::NatIcmpError)),
+            None if header.opens() && leaf != Leaf::Local => {
+                Err(Way::Unsolicited(DropReason::NatNoMapping))
+            }
             None => Err(nobody(DropReason::NatNoMapping)),
             Some(owner) if owner != self.id => Err(Way::HandOver(owner)),
             Some(_) => self.translate_destination(packet, leaf),
@@ -267,6 +282,11 @@ impl Worker {
                 Origin::Hairpin => refuse(DropReason::GatewayService),
                 _ => Way::Gateway,
             }),
+            Err(reason @ (DropReason::NatNoMapping | DropReason::NatFiltered))
+                if packet.header.opens() =>
+            {
+                Err(Way::Unsolicited(reason))
+            }
             Err(reason) => Err(refuse(reason)),
         }
     }
@@ -293,7 +313,7 @@ impl Worker {
 fn inside_tuple(header: &Header) -> (IpProtocol, SocketAddrV4) {
     let flow = &header.flow;
     match header.payload {
-        Payload::IcmpError(Some(quoted)) if quoted.dst == flow.src => {
+        Payload::IcmpError(Some(quoted)) => {
             (quoted.proto, SocketAddrV4::new(quoted.dst, quoted.dport))
         }
         _ => (flow.proto, SocketAddrV4::new(flow.src, flow.sport)),

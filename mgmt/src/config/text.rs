@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use sekisho_types::{IpProtocol, Ipv4Prefix, MacAddr, Name, PciAddress, Prefix, PrefixError};
 
-use super::model::{Filtering, Hugepages, InterfaceAddress, MemifRole, NextHop};
+use super::model::{
+    Filtering, Hugepages, InterfaceAddress, MemifRole, MssClamp, NextHop, UnsolicitedSyn,
+};
 
 /// A value that can be read from text. The error says what would be right.
 pub(super) trait FromText: Sized {
@@ -124,6 +126,23 @@ impl FromText for Duration {
             .checked_mul(milliseconds)
             .map(Self::from_millis)
             .ok_or_else(refuse)
+    }
+}
+
+/// `auto`, `off`, or octets.
+impl FromText for MssClamp {
+    fn from_text(text: &str) -> Result<Self, String> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            "off" => Ok(Self::Off),
+            // A segment of less is never right (RFC 9293 section 3.7.1 has 536 as the default).
+            _ => match text.parse() {
+                Ok(octets @ 216..=9176) => Ok(Self::To(octets)),
+                _ => Err(format!(
+                    "{text:?} is no segment size; write auto, off, or 216 to 9176 octets, like 1360"
+                )),
+            },
+        }
     }
 }
 
@@ -312,6 +331,9 @@ from_text_words! {
         "endpoint-independent" => Filtering::EndpointIndependent,
         "address-dependent" => Filtering::AddressDependent,
         "address-and-port-dependent" => Filtering::AddressAndPortDependent,
+    }
+    UnsolicitedSyn {
+        "unreachable" => UnsolicitedSyn::Unreachable, "silent" => UnsolicitedSyn::Silent,
     }
 }
 
