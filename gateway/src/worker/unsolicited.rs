@@ -116,3 +116,50 @@ impl Worker {
         owner.is_some_and(|owner| owner != self.id) || self.has_session_from(flow)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use sekisho_types::IpProtocol;
+
+    use super::*;
+
+    fn waiting(due: u64, sport: u16) -> Waiting {
+        let flow = FlowKey {
+            src: Ipv4Addr::new(192, 0, 2, 80),
+            dst: Ipv4Addr::new(203, 0, 113, 64),
+            sport,
+            dport: 80,
+            proto: IpProtocol::TCP,
+        };
+        Waiting {
+            due,
+            flow,
+            vrf: VrfId::PROVIDER,
+            error: [0; ERROR],
+            length: ERROR,
+        }
+    }
+
+    #[test]
+    fn t05_each_waits_its_time_and_no_more_wait_than_there_is_room_for() {
+        let mut unsolicited = Unsolicited::new();
+        let room = (unsolicited.waiting.capacity(), unsolicited.flows.capacity());
+        for round in 0..100 {
+            for number in 0..MOST as u16 {
+                assert!(!unsolicited.is_full());
+                unsolicited.wait(waiting(round * 10_000 + u64::from(number), number));
+            }
+            assert!(unsolicited.is_full());
+            let now = round * 10_000 + 511;
+            let count = std::iter::from_fn(|| unsolicited.due(now)).count();
+            assert_eq!((count, unsolicited.flows.len()), (512, MOST - 512));
+            let rest = std::iter::from_fn(|| unsolicited.due(u64::MAX)).count();
+            assert_eq!((rest, unsolicited.flows.len()), (MOST - 512, 0));
+        }
+        // Nothing was allocated besides.
+        assert_eq!(unsolicited.waiting.capacity(), room.0);
+        assert!(unsolicited.flows.capacity() <= room.1);
+    }
+}

@@ -130,12 +130,16 @@ lost(inside, *[IP(src=HOST, dst=FAR, proto=protocol)/Raw(bytes(UDP(sport=FLOW, d
 }
 
 #[test]
-fn duty09_identifications_of_what_is_forwarded_stay_and_our_own_tell_nothing() -> Result<()> {
+fn duty09_e04_marks_and_identifications_of_what_is_forwarded_stay_and_our_own_tell_nothing()
+-> Result<()> {
     play(|site| {
         let script = "
 for number in (0, 1, 4711, 65535):
     assert out(UDP(sport=FLOW, dport=9)/b'x', id=number).id == number
     assert back(known.src, UDP(sport=9, dport=known.sport)/b'x', id=number).id == number
+for tos in (0, 1, 2, 3, 0xb8, 0xbb):
+    assert out(UDP(sport=FLOW, dport=9)/b'x', tos=tos).tos == tos
+    assert back(known.src, UDP(sport=9, dport=known.sport)/b'x', tos=tos).tos == tos
 seen = []
 for number in range(16):
     inside.put(IP(src=HOST, dst=FAR, ttl=1)/UDP(sport=FLOW, dport=9)/b'x')

@@ -169,22 +169,17 @@ def syn(**fields):
                 .replace("PORT", port),
             )
         };
-        // The one mapping there is, which lets in whom the host has sent to; and none at all.
-        syn(
-            &topology.isp_a,
-            "int(port)",
-            "sendp(syn(sport=7003, dport=PORT, seq=1), iface='eth-gw')",
-        )?;
-        syn(
-            &topology.isp_b,
-            "1999",
-            "sendp(syn(sport=5001, dport=PORT, seq=1), iface='eth-gw')",
-        )?;
+        // None of these is answered: where nobody is told, and where the host connects meanwhile.
+        let script = "sendp(syn(sport=5001, dport=PORT, seq=1), iface='eth-gw')";
+        syn(&topology.isp_b, "1999", script)?;
+        let script = "sendp(syn(sport=7003, dport=PORT, seq=1), iface='eth-gw')";
+        syn(&topology.isp_a, "int(port)", script)?;
+        ensure!(vm.tcp_ask(4000, &format!("{SERVER_2}:7003"))? == outside);
+        // This one comes again, and is answered once; those before would have been by then.
         let script = "print(time.time())
 for _ in range(3):
     sendp(syn(sport=5002, dport=PORT, seq=1), iface='eth-gw')";
         let sent: f64 = syn(&topology.isp_a, "1999", script)?.trim().parse()?;
-        ensure!(vm.tcp_ask(4000, &format!("{SERVER_2}:7003"))? == outside);
         capture.wait("icmp.type == 3 && icmp.code == 3", 1, SOON)?;
         let fields = [
             "frame.time_epoch",
@@ -203,7 +198,15 @@ for _ in range(3):
             (port.as_str(), checksum.as_str()) == ("5002", "1"),
             "{told:?}"
         );
-        Ok(())
+        // No more are remembered than there is room for.
+        let script = "wire = conf.L2socket(iface='eth-gw')
+frame = bytearray(bytes(syn(sport=1, dport=PORT, seq=1)))
+for number in range(20000, 23000):
+    frame[34:36] = number.to_bytes(2, 'big')
+    wire.outs.send(frame)";
+        let before = site.sekishod.drops("nat-syn-backlog")?;
+        syn(&topology.isp_a, "1999", script)?;
+        site.wait_dropped("nat-syn-backlog", before)
     })
 }
 
