@@ -63,6 +63,7 @@ drop_reasons! {
     NotAdvertised = "not-advertised", "The tenant's IPv6 source is in no segment with advertise6: it stays inside.";
     NatNoMapping = "nat-no-mapping", "Nothing maps the outside address and port to a tenant.";
     NatFiltered = "nat-filtered", "The mapping exists, but the remote address was never contacted.";
+    NatSynBacklog = "nat-syn-backlog", "A SYN nobody asked for, whose sender will not be told: too many wait for that already.";
     NatSessionsFull = "nat-sessions-full", "The session table is full.";
     NatTenantLimit = "nat-tenant-limit", "The tenant has as many sessions as its max-sessions allows.";
     NatTenantRate = "nat-tenant-rate", "The tenant opens more sessions in a second than its max-new-sessions allows.";

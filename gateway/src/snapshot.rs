@@ -42,6 +42,8 @@ pub struct Snapshot {
     pub bgp_peers: Vec<IpAddr>,
     /// NAT rules, pools, floating IPs and port forwards.
     pub nat: Arc<Policy>,
+    /// Whether any segment clamps segment sizes: then no SYN is a regular packet.
+    pub clamps_mss: bool,
 }
 
 /// An L3 interface of the provider VRF.
@@ -59,6 +61,10 @@ pub struct Uplink {
     pub addresses: Vec<(Ipv4Addr, Ipv4Prefix)>,
     /// The same for IPv6, if it has such addresses.
     pub ipv6: Option<UplinkV6>,
+    /// Whether ICMP errors go out here, other than those about packets that are too big.
+    pub icmp_errors: bool,
+    /// Whether the sender of a SYN nobody asked for is told so.
+    pub answers_syns: bool,
     /// Per worker.
     pub traffic: Arc<[TrafficCounters]>,
 }
@@ -90,6 +96,10 @@ pub struct Segment {
     pub static_endpoints: HashMap<Ipv4Addr, Location>,
     /// Its IPv6 side, if it has one.
     pub ipv6: Option<SegmentV6>,
+    /// Whether ICMP errors go out here, other than those about packets that are too big.
+    pub icmp_errors: bool,
+    /// Most octets of a TCP segment from or to it, if they are clamped; less if the way carries less.
+    pub mss_clamp: Option<u16>,
     /// Per worker.
     pub traffic: Arc<[TrafficCounters]>,
 }
@@ -160,6 +170,7 @@ impl Snapshot {
             underlay: None,
             bgp_peers: Vec::new(),
             nat: Arc::new(nat),
+            clamps_mss: false,
         }
     }
 }

@@ -248,6 +248,8 @@ mod tests {
             advertise: false,
             ipv6: None,
             static_endpoints: HashMap::new(),
+            icmp_errors: true,
+            mss_clamp: None,
             traffic: Arc::new([]),
         }
     }

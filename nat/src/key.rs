@@ -70,12 +70,12 @@ impl TcpSegment {
     pub const ACK: u8 = 16;
 
     /// Whether it has the flag.
-    pub(crate) const fn has(&self, flag: u8) -> bool {
+    pub const fn has(&self, flag: u8) -> bool {
         self.flags & flag != 0
     }
 
     /// Whether it opens a connection: SYN without ACK, RST or FIN.
-    pub(crate) const fn opens(&self) -> bool {
+    pub const fn opens(&self) -> bool {
         self.flags & (Self::SYN | Self::ACK | Self::RST | Self::FIN) == Self::SYN
     }
 }

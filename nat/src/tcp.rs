@@ -136,6 +136,10 @@ impl Tracker {
         self.set(SYN_SEEN, me);
         if acknowledges {
             self.acknowledge(me, segment.ack);
+            if self.has(ACK_SEEN, other) {
+                // Both opened it at once: nothing more need be said (RFC 9293 section 3.5).
+                self.flags |= ESTABLISHED;
+            }
         }
         Effect::Fits
     }
@@ -305,8 +309,8 @@ mod tests {
         tracker.segment(Inside, &segment(SYN, 1000, 0, 0));
         tracker.segment(Outside, &segment(SYN, 5000, 0, 0));
         tracker.segment(Inside, &segment(SYN | ACK, 1000, 5001, 0));
+        assert_eq!(tracker.state(), TcpState::Opening);
         tracker.segment(Outside, &segment(SYN | ACK, 5000, 1001, 0));
-        tracker.segment(Inside, &segment(ACK, 1001, 5001, 0));
         assert_eq!(tracker.state(), TcpState::Established);
     }
 

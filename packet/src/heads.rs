@@ -14,6 +14,7 @@ use core::net::Ipv4Addr;
 use sekisho_types::IpProtocol;
 
 use crate::flow::hash_words;
+use crate::tcp::TcpFlags;
 
 /// Packets judged together.
 pub const LANES: usize = 64;
@@ -256,6 +257,17 @@ impl Heads {
             *tcp = u8::from(third >> 8 & 0xff == TCP);
         }
         bits(&tcp)
+    }
+
+    /// The lanes that hold TCP segments with SYN, if they are regular.
+    #[inline(never)]
+    pub fn syns(&self) -> u64 {
+        let mut syns = [0; LANES];
+        for ((syn, third), tail) in syns.iter_mut().zip(&self.third).zip(&self.tail) {
+            let flags = TcpFlags((tail >> 8) as u8);
+            *syn = u8::from((third >> 8 & 0xff == TCP) & flags.contains(TcpFlags::SYN));
+        }
+        bits(&syns)
     }
 
     /// The source address, as it is in memory.

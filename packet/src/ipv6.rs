@@ -11,7 +11,7 @@ use crate::error::PacketError;
 
 pub(crate) const VERSION_CLASS_LABEL: Range<usize> = 0..4;
 const PAYLOAD_LENGTH: Range<usize> = 4..6;
-const NEXT_HEADER: usize = 6;
+pub(crate) const NEXT_HEADER: usize = 6;
 pub(crate) const HOP_LIMIT: usize = 7;
 pub(crate) const SRC: Range<usize> = 8..24;
 pub(crate) const DST: Range<usize> = 24..40;

@@ -10,7 +10,8 @@ use core::net::Ipv6Addr;
 use sekisho_types::IpProtocol;
 
 use crate::flow6::FlowKey6;
-use crate::ipv6::{HEADER_LEN, HOP_LIMIT};
+use crate::ipv6::{HEADER_LEN, HOP_LIMIT, NEXT_HEADER};
+use crate::tcp::{self, TcpFlags};
 
 const TCP: u8 = IpProtocol::TCP.0;
 const UDP: u8 = IpProtocol::UDP.0;
@@ -107,6 +108,13 @@ impl Regular6 {
     }
 }
 
+/// Whether a regular packet is a TCP segment with SYN.
+pub fn is_syn(packet: &[u8]) -> bool {
+    let flags = packet.get(HEADER_LEN + tcp::FLAGS).copied().map(TcpFlags);
+    packet.get(NEXT_HEADER) == Some(&TCP)
+        && flags.is_some_and(|flags| flags.contains(TcpFlags::SYN))
+}
+
 /// RFC 4291 section 2, RFC 6890: not in ::/64, where the unspecified, loopback and IPv4-mapped
 /// addresses are; neither link-local nor multicast.
 #[inline(always)]
@@ -200,6 +208,16 @@ mod tests {
             assert_eq!(read.flow(), flow);
             read
         })
+    }
+
+    #[test]
+    fn a_syn_is_told_by_protocol_and_flag() {
+        let mut syn = tcp();
+        syn[HEADER_LEN + tcp::FLAGS] = 0x12;
+        assert!(is_syn(&syn));
+        syn[HEADER_LEN + tcp::FLAGS] = 0x10;
+        assert!(!is_syn(&syn));
+        assert!(!is_syn(&udp()) && !is_syn(&syn[..HEADER_LEN]));
     }
 
     #[test]

@@ -179,6 +179,19 @@ pub fn set_tos(packet: &mut [u8], tos: u8) -> Result<(), PacketError> {
     Ok(())
 }
 
+/// Sets the identification, with the header checksum.
+///
+/// # Errors
+/// [`PacketError::Ipv4Truncated`].
+pub fn set_identification(packet: &mut [u8], identification: u16) -> Result<(), PacketError> {
+    let header = fixed_header(packet)?;
+    let delta = Delta::new().u16(be16(header, ipv4::IDENTIFICATION), identification);
+    put16(header, ipv4::IDENTIFICATION, identification);
+    let checksum = delta.apply(be16(header, ipv4::CHECKSUM));
+    put16(header, ipv4::CHECKSUM, checksum);
+    Ok(())
+}
+
 type FixedHeader = [u8; ipv4::MIN_HEADER_LEN];
 
 fn fixed_header(packet: &mut [u8]) -> Result<&mut FixedHeader, PacketError> {

@@ -12,7 +12,7 @@ pub(crate) const DST_PORT: Range<usize> = 2..4;
 const SEQUENCE: Range<usize> = 4..8;
 const ACKNOWLEDGEMENT: Range<usize> = 8..12;
 const DATA_OFFSET: usize = 12;
-const FLAGS: usize = 13;
+pub(crate) const FLAGS: usize = 13;
 const WINDOW: Range<usize> = 14..16;
 pub(crate) const CHECKSUM: Range<usize> = 16..18;
 

@@ -228,6 +228,8 @@ mod tests {
             learning: true,
             advertise: false,
             static_endpoints: HashMap::new(),
+            icmp_errors: true,
+            mss_clamp: None,
             ipv6: Some(SegmentV6 {
                 gateway: "2001:db8:10::1".parse().unwrap(),
                 prefix: "2001:db8:10::/64".parse().unwrap(),

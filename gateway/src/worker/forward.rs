@@ -52,6 +52,14 @@ pub(super) enum Exit {
 }
 
 impl Exit {
+    /// The segment it leads to.
+    pub(super) fn segment(&self) -> Option<SegmentId> {
+        match self {
+            Self::Wire(_) => None,
+            Self::Tunnel(tunnel) => Some(tunnel.segment),
+        }
+    }
+
     /// The largest IP packet that fits it.
     pub(super) fn mtu(&self) -> u16 {
         match self {
@@ -75,6 +83,7 @@ impl Worker {
             let error = IcmpError::FragmentationNeeded { mtu };
             return self.finish(packet, Way::Refuse(DropReason::MtuExceeded, Some(error)));
         }
+        self.clamp_mss(&mut packet, Some(&exit));
         if let Err(reason) = packet.apply_rewrite() {
             return self.drop(packet.mbuf, reason);
         }

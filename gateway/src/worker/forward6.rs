@@ -26,6 +26,7 @@ impl Worker {
         if packet.is_forwarded() && rewrite6::decrement_hop_limit(packet.mbuf.data_mut()).is_err() {
             return self.drop(packet.mbuf, DropReason::TtlExpired);
         }
+        self.clamp_mss6(&mut packet, &exit);
         let class = packet.header.class;
         self.send(packet.mbuf, &exit, EtherType::IPV6, class, hash);
     }

@@ -1,10 +1,11 @@
 //! What the gateway itself says with ICMP: errors about packets it refuses, replies to pings of its
 //! own addresses inside tenants.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::Ipv4Addr;
 
-use sekisho_packet::Ipv4;
 use sekisho_packet::build::{self, IcmpError};
+use sekisho_packet::{Ipv4, rewrite};
 use sekisho_types::VrfId;
 
 use super::Worker;
@@ -25,27 +26,74 @@ impl Worker {
     }
 
     fn send_error(&mut self, packet: &Packet, error: IcmpError) {
-        let Some((source, vrf)) = self.speaker(packet) else {
-            return;
-        };
-        let allowed =
-            Ipv4::new(packet.mbuf.data()).is_ok_and(|ip| IcmpError::is_allowed_about(&ip));
-        if !allowed || !self.error_limiter.admit(self.now_ns, vrf) {
+        let mut room = [0; IcmpError::MAX_LEN];
+        if let Some((length, vrf)) = self.write_error(packet, error, &mut room) {
+            self.tell(&room[..length], vrf);
+        }
+    }
+
+    /// Writes an error about a packet into `room`, as much as it holds: its length, and the table by
+    /// which its sender is reached. `None` if nothing may be said.
+    pub(super) fn write_error(
+        &self,
+        packet: &Packet,
+        error: IcmpError,
+        room: &mut [u8],
+    ) -> Option<(usize, VrfId)> {
+        if !self.may_tell(packet.origin, error) {
+            return None;
+        }
+        let (source, vrf) = self.speaker(packet)?;
+        let offending = packet.mbuf.data();
+        let allowed = Ipv4::new(offending).is_ok_and(|ip| IcmpError::is_allowed_about(&ip));
+        if !allowed {
+            return None;
+        }
+        let length = error.write(room, source, TTL, offending).ok()?;
+        Some((length, vrf))
+    }
+
+    /// Sends an error that was written, if the budget of its VRF allows. Its identification tells
+    /// nothing of other packets (RFC 6864 section 4.2).
+    pub(super) fn tell(&mut self, error: &[u8], vrf: VrfId) {
+        if !self.error_limiter.admit(self.now_ns, vrf) {
             return;
         }
         let Some(mut mbuf) = self.pool.alloc() else {
             return;
         };
-        let Some(room) = mbuf.append(IcmpError::MAX_LEN) else {
+        let Some(room) = mbuf.append(error.len()) else {
             return;
         };
-        let Ok(length) = error.write(room, source, TTL, packet.mbuf.data()) else {
+        room.copy_from_slice(error);
+        if rewrite::set_identification(room, self.identification_of(error)).is_err() {
             return;
-        };
-        mbuf.trim_back(IcmpError::MAX_LEN - length);
+        }
         if let Ok(answer) = Packet::new(mbuf, Origin::Gateway, vrf) {
             self.counters.originated.add(1);
             self.route(answer);
+        }
+    }
+
+    /// An identification that nobody can guess who does not know the secret of this process.
+    fn identification_of(&self, error: &[u8]) -> u16 {
+        let mut hasher = DefaultHasher::new();
+        (self.seed, self.now_ns, error).hash(&mut hasher);
+        hasher.finish() as u16
+    }
+
+    /// Whether an interface lets an error out. What path MTU discovery lives on always goes.
+    fn may_tell(&self, origin: Origin, error: IcmpError) -> bool {
+        matches!(error, IcmpError::FragmentationNeeded { .. }) || self.lets_errors_out(origin)
+    }
+
+    /// Whether other errors go out where a packet came from (RFC 5508 REQ-9).
+    pub(super) fn lets_errors_out(&self, origin: Origin) -> bool {
+        let snapshot = &self.snapshot;
+        match origin {
+            Origin::Segment(id) => snapshot.segment(id).is_some_and(|own| own.icmp_errors),
+            Origin::Uplink(id) => snapshot.uplink(id).is_some_and(|own| own.icmp_errors),
+            Origin::Hairpin | Origin::Host | Origin::Gateway => true,
         }
     }
 

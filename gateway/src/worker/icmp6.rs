@@ -30,6 +30,9 @@ impl Worker {
     }
 
     fn send_error6(&mut self, packet: &Packet6, error: Icmpv6Error) {
+        if !self.may_tell6(packet.origin, error) {
+            return;
+        }
         let Some((source, vrf)) = self.speaker6(packet) else {
             return;
         };
@@ -51,6 +54,11 @@ impl Worker {
             self.counters.originated.add(1);
             self.route6(answer);
         }
+    }
+
+    /// Whether an interface lets an error out. What path MTU discovery lives on always goes.
+    fn may_tell6(&self, origin: Origin, error: Icmpv6Error) -> bool {
+        matches!(error, Icmpv6Error::PacketTooBig { .. }) || self.lets_errors_out(origin)
     }
 
     /// The address that speaks for the gateway where the packet came from, and the table by which

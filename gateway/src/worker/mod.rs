@@ -19,6 +19,7 @@ mod idle;
 mod input;
 mod input6;
 pub mod link;
+mod mss;
 mod nat;
 mod nd;
 mod output;
@@ -30,6 +31,7 @@ mod reassembly;
 mod rewrite;
 mod route;
 mod route6;
+mod unsolicited;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -50,6 +52,7 @@ use self::output::Output;
 use self::packet::{Origin, Packet};
 use self::packet6::Packet6;
 use self::route::Way;
+use self::unsolicited::Unsolicited;
 use crate::control::neighbor::Neighbor;
 use crate::counters::WorkerCounters;
 use crate::drops::DropReason;
@@ -119,6 +122,7 @@ pub struct Worker {
     question: Option<questions::Question>,
     policer: Policer,
     error_limiter: ErrorLimiter,
+    unsolicited: Unsolicited,
     idle: Idle,
     /// How often what is under way changed workers as a frame.
     hops: u8,
@@ -151,6 +155,7 @@ impl Worker {
             question: None,
             policer: Policer::new(&Limits::DEFAULT),
             error_limiter: ErrorLimiter::new(MAX_VRFS, ErrorLimiter::DEFAULT_RATE),
+            unsolicited: Unsolicited::new(),
             idle: Idle::new(parts.adaptive_idle),
             hops: 0,
             lanes: Some(fast::Lanes::new()),
@@ -256,6 +261,7 @@ impl Worker {
     pub fn end_turn(&mut self) {
         self.release_held();
         self.expire_fragments();
+        self.answer_unsolicited();
         self.flush();
         self.serve_commands();
         let now = self.nat_now();
@@ -326,6 +332,7 @@ impl Worker {
             Way::Gateway if packet.vrf == VrfId::PROVIDER => self.punt(packet),
             Way::Gateway => self.answer_tenant(packet),
             Way::Refuse(reason, error) => self.refuse(packet, reason, error),
+            Way::Unsolicited(reason) => self.refuse_unsolicited(packet, reason),
             Way::HandOver(owner) => match self.handover.send(owner, packet) {
                 Ok(()) => self.counters.handed_over.add(1),
                 Err(reason) => self.counters.dropped(reason),

@@ -78,7 +78,6 @@ impl Worker {
             }
             Payload::IcmpError(quoted) => {
                 let outside = quoted
-                    .filter(|quoted| quoted.dst == header.flow.src)
                     .and_then(|quoted| self.nat.error_from_inside(now, vrf, &key_of(&quoted)));
                 let outside = outside.ok_or(refuse(DropReason::NatIcmpError))?;
                 return Ok((*outside.ip(), outside.port()));
@@ -139,6 +138,13 @@ impl Worker {
             address: *inbound.destination.ip(),
             port: inbound.destination.port(),
         })
+    }
+
+    /// Whether a flow from outside has a session: an error about its opposite would find it.
+    pub(super) fn has_session_from(&self, flow: &sekisho_packet::FlowKey) -> bool {
+        let opposite = key_of(&flow.reversed());
+        let now = self.nat_now();
+        self.nat.error_from_outside(now, &opposite).is_some()
     }
 
     /// Hands what happened in this turn to the translation log. What does not fit is lost and

@@ -162,6 +162,11 @@ impl Header {
         }
     }
 
+    /// Whether the packet opens a TCP connection.
+    pub fn opens(&self) -> bool {
+        matches!(self.payload, Payload::Tcp(segment) if segment.opens())
+    }
+
     /// Whether the packet is an ICMP error.
     pub fn is_icmp_error(&self) -> bool {
         matches!(self.payload, Payload::IcmpError(_))
@@ -183,6 +188,8 @@ impl Payload {
                 Ok(match icmp.message_type() {
                     Icmpv4Type::ECHO_REQUEST => Self::EchoRequest,
                     Icmpv4Type::ECHO_REPLY => Self::EchoReply,
+                    // It names a router of its own link; there is nothing to translate it to.
+                    Icmpv4Type::REDIRECT => Self::IcmpError(None),
                     kind if kind.is_error() => {
                         let quoted = icmp.embedded().and_then(|quote| quote.flow_key());
                         Self::IcmpError(quoted.ok())

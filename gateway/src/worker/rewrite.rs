@@ -1,7 +1,7 @@
 //! Carrying out what was decided: addresses, ports and checksums, incrementally (RFC 1624).
 
 use sekisho_packet::rewrite::{self, Layout};
-use sekisho_packet::{Ipv4, PacketError};
+use sekisho_packet::{Icmpv4, Ipv4, PacketError};
 
 use super::packet::{Header, Packet, Payload, Rewrite};
 use crate::drops::DropReason;
@@ -16,7 +16,16 @@ impl Packet {
             return Ok(());
         }
         let bytes = self.mbuf.data_mut();
-        rewrite_bytes(bytes, pending).map_err(|_| DropReason::MalformedTransport)
+        let malformed = match pending {
+            Rewrite::ErrorSource(..) | Rewrite::ErrorDestination(..) => {
+                if !is_intact_error(bytes) {
+                    return Err(DropReason::NatIcmpError);
+                }
+                DropReason::NatIcmpError
+            }
+            _ => DropReason::MalformedTransport,
+        };
+        rewrite_bytes(bytes, pending).map_err(|_| malformed)
     }
 
     /// Applies the pending rewrite of the source and reads the headers again. What a fragment is
@@ -38,6 +47,13 @@ impl Packet {
         }
         Ok(())
     }
+}
+
+/// Whether the checksum of an ICMP message is right (RFC 5508 REQ-3).
+fn is_intact_error(bytes: &[u8]) -> bool {
+    Ipv4::new(bytes)
+        .and_then(|ip| Icmpv4::new(ip.payload()))
+        .is_ok_and(|icmp| icmp.is_intact())
 }
 
 fn rewrite_bytes(bytes: &mut [u8], pending: Rewrite) -> Result<(), PacketError> {

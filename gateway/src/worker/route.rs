@@ -32,6 +32,8 @@ pub(super) enum Way {
     Gateway,
     /// It goes no further; the sender may be told why.
     Refuse(DropReason, Option<IcmpError>),
+    /// It opens a connection nobody asked for; the sender may be told later.
+    Unsolicited(DropReason),
 }
 
 const fn refuse(reason: DropReason) -> Way {
@@ -82,6 +84,9 @@ impl Worker {
             }
             let scope = self.scope(packet)?;
             if let Scope::Floating(outside) = scope {
+                if packet.header.payload == Payload::IcmpError(None) {
+                    return Err(refuse(DropReason::NatIcmpError));
+                }
                 packet.rewrite = source_rewrite(&packet.header, outside, None);
             }
             packet.leaving = Some(Leaving {
@@ -105,7 +110,7 @@ impl Worker {
                 Err(refuse(DropReason::NotTranslated))
             }
             nat::Scope::Stateful => {
-                let owner = policy.inside_owner(packet.vrf, packet.header.flow.src);
+                let owner = policy.inside_owner(packet.vrf, *source.ip());
                 if owner == self.id {
                     Ok(Scope::Stateful)
                 } else {
@@ -113,6 +118,11 @@ impl Worker {
                 }
             }
             nat::Scope::Untranslated => {
+                let sender = SocketAddrV4::new(packet.header.flow.src, source.port());
+                let of_sender = policy.scope(packet.vrf, sender, remote, protocol);
+                if of_sender != nat::Scope::Untranslated {
+                    return Err(refuse(DropReason::NatIcmpError));
+                }
                 let exempt = policy.snat(packet.vrf, *source.ip(), remote).is_some();
                 if exempt || self.is_advertised(packet) {
                     Ok(Scope::Routed)
@@ -160,6 +170,7 @@ impl Worker {
         let mut uplinks = self.snapshot.uplinks.iter().zip(0..);
         let uplink = uplinks.find(|(uplink, _)| owns(uplink));
         self.translate_source(packet, uplink.map(|(_, id)| InterfaceId::new(id)))?;
+        self.clamp_mss(packet, None);
         packet.translate_header().map_err(refuse)?;
         packet.origin = Origin::Hairpin;
         packet.leaving = None;
@@ -171,30 +182,35 @@ impl Worker {
         let destination = packet.header.flow.dst;
         self.learn_ports_inward(packet)?;
         let header = &packet.header;
-        if let Some((vrf, inside)) = self.snapshot.nat.floating_in(destination) {
-            packet.rewrite = destination_rewrite(header, inside, None);
-            packet.vrf = vrf;
-            return Ok(());
-        }
         let nobody = |reason| match leaf {
             Leaf::Local if packet.origin == Origin::Hairpin => refuse(DropReason::GatewayService),
             Leaf::Local => Way::Gateway,
             _ => refuse(reason),
         };
+        if let Payload::IcmpError(quoted) = header.payload
+            && quoted.is_none_or(|quoted| quoted.src != destination)
+        {
+            return Err(nobody(DropReason::NatIcmpError));
+        }
+        if let Some((vrf, inside)) = self.snapshot.nat.floating_in(destination) {
+            packet.rewrite = destination_rewrite(header, inside, None);
+            packet.vrf = vrf;
+            return Ok(());
+        }
         // A ping of a shared address is for the gateway: mappings are for replies.
         let (protocol, port) = match header.payload {
             Payload::Fragment { .. } => return Err(nobody(DropReason::NatNoMapping)),
             Payload::EchoRequest | Payload::Other if leaf == Leaf::Local => {
                 return Err(nobody(DropReason::NatNoMapping));
             }
-            Payload::IcmpError(Some(quoted)) if quoted.src == destination => {
-                (quoted.proto, quoted.sport)
-            }
-            Payload::IcmpError(_) => return Err(nobody(DropReason::NatIcmpError)),
+            Payload::IcmpError(Some(quoted)) => (quoted.proto, quoted.sport),
             _ => (header.flow.proto, header.flow.dport),
         };
         match self.snapshot.nat.outside_owner(protocol, destination, port) {
             None if header.is_icmp_error() => Err(nobody(DropReason::NatIcmpError)),
+            None if header.opens() && leaf != Leaf::Local => {
+                Err(Way::Unsolicited(DropReason::NatNoMapping))
+            }
             None => Err(nobody(DropReason::NatNoMapping)),
             Some(owner) if owner != self.id => Err(Way::HandOver(owner)),
             Some(_) => self.translate_destination(packet, leaf),
@@ -273,6 +289,11 @@ impl Worker {
                     _ => Way::Gateway,
                 })
             }
+            Err(reason @ (DropReason::NatNoMapping | DropReason::NatFiltered))
+                if packet.header.opens() =>
+            {
+                Err(Way::Unsolicited(reason))
+            }
             Err(reason) => Err(refuse(reason)),
         }
     }
@@ -299,7 +320,7 @@ impl Worker {
 fn inside_tuple(header: &Header) -> (IpProtocol, SocketAddrV4) {
     let flow = &header.flow;
     match header.payload {
-        Payload::IcmpError(Some(quoted)) if quoted.dst == flow.src => {
+        Payload::IcmpError(Some(quoted)) => {
             (quoted.proto, SocketAddrV4::new(quoted.dst, quoted.dport))
         }
         _ => (flow.proto, SocketAddrV4::new(flow.src, flow.sport)),

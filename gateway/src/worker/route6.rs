@@ -46,9 +46,11 @@ impl From<Way> for Way6 {
                 Self::Refuse(reason, Some(Icmpv6Error::AddressUnreachable))
             }
             Way::Refuse(reason, None) => refuse(reason),
-            Way::Out(_) | Way::HandOver(_) | Way::AwaitFirst(_) | Way::Gateway => {
-                refuse(DropReason::NoTunnelRoute)
-            }
+            Way::Out(_)
+            | Way::HandOver(_)
+            | Way::AwaitFirst(_)
+            | Way::Gateway
+            | Way::Unsolicited(_) => refuse(DropReason::NoTunnelRoute),
         }
     }
 }

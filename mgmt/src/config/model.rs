@@ -156,6 +156,20 @@ pub struct Uplink {
     pub addresses: Vec<InterfaceAddress>,
     /// Largest IP packet, in octets; at most the port's.
     pub mtu: u16,
+    /// Whether ICMP errors go out here, other than those about packets that are too big.
+    pub icmp_errors: bool,
+    /// What becomes of a SYN nobody asked for.
+    pub unsolicited_syn: UnsolicitedSyn,
+}
+
+/// What becomes of a SYN to a shared address that nobody asked for (RFC 5382 REQ-4).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum UnsolicitedSyn {
+    /// Its sender is told after six seconds, unless the connection was opened from inside.
+    #[default]
+    Unreachable,
+    /// Its sender is told nothing.
+    Silent,
 }
 
 /// An address and the length of the prefix it is connected to.
@@ -424,8 +438,24 @@ pub struct Segment {
     pub advertise6: bool,
     /// Whether hosts of the segment are told the IPv6 prefix, MTU and router.
     pub router_advertisements: bool,
+    /// Whether ICMP errors go out here, other than those about packets that are too big.
+    pub icmp_errors: bool,
+    /// What becomes of the maximum segment size of TCP connections from and to the segment.
+    pub mss_clamp: MssClamp,
     /// Endpoints that never age.
     pub endpoints: Vec<StaticEndpoint>,
+}
+
+/// What becomes of the maximum segment size a SYN offers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum MssClamp {
+    /// It stays.
+    #[default]
+    Off,
+    /// It becomes no more than fits the way.
+    Auto,
+    /// It becomes no more than that, nor than fits the way.
+    To(u16),
 }
 
 /// `[[tenant.segment.endpoint]]`

@@ -9,7 +9,8 @@ use sekisho_types::{IpProtocol, Ipv4Prefix, MacAddr, Name, PciAddress, Prefix};
 
 use super::fields::Fields;
 use super::model::{
-    Allocation, Filtering, Hugepages, InterfaceAddress, LogLevel, MappingMode, MemifRole, NextHop,
+    Allocation, Filtering, Hugepages, InterfaceAddress, LogLevel, MappingMode, MemifRole, MssClamp,
+    NextHop, UnsolicitedSyn,
 };
 use super::problem::{Located, Place, Problems};
 use super::text::{Driver, KernelInterface, Permit, Secret, SocketPath};
@@ -148,6 +149,8 @@ pub(super) struct Uplink {
     pub(super) port: Maybe<Name>,
     pub(super) addresses: Option<Vec<Located<InterfaceAddress>>>,
     pub(super) mtu: Maybe<u16>,
+    pub(super) icmp_errors: Maybe<bool>,
+    pub(super) unsolicited_syn: Maybe<UnsolicitedSyn>,
 }
 
 impl Uplink {
@@ -158,6 +161,8 @@ impl Uplink {
             port: f.required("port", "the name of a [[port]]", p),
             addresses: f.texts("addresses", p),
             mtu: f.integer("mtu", 576, 9216, p),
+            icmp_errors: f.flag("icmp-errors", p),
+            unsolicited_syn: f.text("unsolicited-syn", p),
         };
         f.finish(p);
         uplink
@@ -460,6 +465,8 @@ pub(super) struct Segment {
     pub(super) advertise: Maybe<bool>,
     pub(super) advertise6: Maybe<bool>,
     pub(super) router_advertisements: Maybe<bool>,
+    pub(super) icmp_errors: Maybe<bool>,
+    pub(super) mss_clamp: Maybe<MssClamp>,
     pub(super) endpoints: Vec<Endpoint>,
 }
 
@@ -480,6 +487,8 @@ impl Segment {
             advertise: f.flag("advertise", p),
             advertise6: f.flag("advertise6", p),
             router_advertisements: f.flag("router-advertisements", p),
+            icmp_errors: f.flag("icmp-errors", p),
+            mss_clamp: f.text("mss-clamp", p),
             endpoints: endpoints
                 .into_iter()
                 .map(|f| Endpoint::read(f, p))

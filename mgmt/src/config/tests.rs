@@ -4,7 +4,9 @@
 use std::path::Path;
 use std::time::Duration;
 
-use super::model::{Filtering, MappingMode, PortKind, RouteTarget, SnatTarget};
+use super::model::{
+    Filtering, MappingMode, MssClamp, PortKind, RouteTarget, SnatTarget, UnsolicitedSyn,
+};
 use super::*;
 
 mod ipv6;
@@ -71,7 +73,30 @@ fn a_good_document_has_no_problems_and_becomes_the_model() {
     let web = &config.tenants[0].segments[0];
     assert_eq!(web.mtu, 1550, "what the fabric uplink carries, less 50");
     assert_eq!(web.mac.to_string(), "02:53:4b:00:13:89");
-    assert!(web.learning && !web.advertise);
+    assert!(web.learning && !web.advertise && web.icmp_errors);
+    let clamps = |tenant: usize| {
+        config.tenants[tenant]
+            .segments
+            .iter()
+            .map(|own| own.mss_clamp)
+    };
+    assert_eq!(
+        clamps(0).collect::<Vec<_>>(),
+        [MssClamp::Off, MssClamp::To(1360)]
+    );
+    assert_eq!(clamps(1).collect::<Vec<_>>(), [MssClamp::Auto]);
+    let quiet: Vec<_> = config
+        .uplinks
+        .iter()
+        .map(|own| (own.icmp_errors, own.unsolicited_syn))
+        .collect();
+    assert_eq!(
+        quiet[1..],
+        [
+            (true, UnsolicitedSyn::Unreachable),
+            (false, UnsolicitedSyn::Silent)
+        ]
+    );
     assert_eq!(config.tenants[0].routes[0].target, RouteTarget::Provider);
     assert_eq!(config.tenants[0].max_sessions, Some(5000));
     assert_eq!(config.tenants[0].max_new_sessions, Some(200));
@@ -119,6 +144,19 @@ fn a_good_document_has_no_problems_and_becomes_the_model() {
     let rules = &config.prefix_lists[0].rules;
     assert_eq!((rules[0].ge, rules[0].le), (24, 32));
     assert_eq!((rules[1].ge, rules[1].le, rules[1].permit), (0, 32, false));
+}
+
+#[test]
+fn a_segment_size_is_a_word_or_one_that_is_possible() {
+    for wrong in ["lots", "215", "9177", ""] {
+        let value = format!("mss-clamp = \"{wrong}\"");
+        refused(
+            "mss-clamp = \"1360\"",
+            &value,
+            "mss-clamp",
+            "write auto, off",
+        );
+    }
 }
 
 #[test]

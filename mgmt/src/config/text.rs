@@ -8,7 +8,8 @@ use std::time::Duration;
 use sekisho_types::{IpProtocol, Ipv4Prefix, MacAddr, Name, PciAddress, Prefix, PrefixError};
 
 use super::model::{
-    Allocation, Filtering, Hugepages, InterfaceAddress, LogLevel, MappingMode, MemifRole, NextHop,
+    Allocation, Filtering, Hugepages, InterfaceAddress, LogLevel, MappingMode, MemifRole, MssClamp,
+    NextHop, UnsolicitedSyn,
 };
 
 /// A value that can be read from text. The error says what would be right.
@@ -126,6 +127,23 @@ impl FromText for Duration {
             .checked_mul(milliseconds)
             .map(Self::from_millis)
             .ok_or_else(refuse)
+    }
+}
+
+/// `auto`, `off`, or octets.
+impl FromText for MssClamp {
+    fn from_text(text: &str) -> Result<Self, String> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            "off" => Ok(Self::Off),
+            // A segment of less is never right (RFC 9293 section 3.7.1 has 536 as the default).
+            _ => match text.parse() {
+                Ok(octets @ 216..=9176) => Ok(Self::To(octets)),
+                _ => Err(format!(
+                    "{text:?} is no segment size; write auto, off, or 216 to 9176 octets, like 1360"
+                )),
+            },
+        }
     }
 }
 
@@ -339,6 +357,9 @@ from_text_words! {
         "endpoint-independent" => Filtering::EndpointIndependent,
         "address-dependent" => Filtering::AddressDependent,
         "address-and-port-dependent" => Filtering::AddressAndPortDependent,
+    }
+    UnsolicitedSyn {
+        "unreachable" => UnsolicitedSyn::Unreachable, "silent" => UnsolicitedSyn::Silent,
     }
 }
 

@@ -36,6 +36,8 @@ fn read(bytes: &[u8]) -> Option<Read> {
     let regular = heads.regular();
     assert_eq!(regular & !(1 << 9), 0);
     let tcp = heads.tcp() == 1 << 9;
+    let syn = tcp && TcpFlags(heads.segment(9).flags).contains(TcpFlags::SYN);
+    assert_eq!(heads.syns(), u64::from(syn) << 9);
     let end = |address: u32, port: u32| {
         let address = Ipv4Addr::from_octets(address.to_le_bytes());
         SocketAddrV4::new(address, (port as u16).swap_bytes())

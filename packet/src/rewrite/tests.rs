@@ -271,9 +271,16 @@ proptest! {
     }
 
     #[test]
-    fn a_hop_and_a_new_service_class_leave_the_packet_built_anew(spec in spec(), tos: u8) {
+    fn a_hop_and_a_new_service_class_leave_the_packet_built_anew(
+        spec in spec(), tos: u8, identification: u16,
+    ) {
         let mut packet = spec.packet();
         set_tos(&mut packet, tos).unwrap();
+        let before = packet.clone();
+        set_identification(&mut packet, identification).unwrap();
+        let ip = Ipv4::new(&packet).unwrap();
+        prop_assert_eq!((ip.identification(), ip.is_intact()), (identification, true));
+        set_identification(&mut packet, Ipv4::new(&before).unwrap().identification()).unwrap();
         let mut expected = Spec { tos, ..spec.clone() };
         prop_assert_eq!(&packet, &expected.packet());
         let hop = decrement_ttl(&mut packet);

@@ -8,6 +8,7 @@
   tcp-echo PORT            TCP server: greets with the client's "ADDRESS:PORT", then echoes lines
   ask SOURCE-PORT DST...   from one UDP socket asks each DST ("ADDRESS:PORT"), prints "DST SEEN-AS"
   tcp-ask SOURCE-PORT DST  prints how the tcp-echo server at DST sees us
+  tcp-hold SOURCE-PORT DST prints how DST sees us, then listens where it called from, like tcp-echo
   tcp-beat DST INTERVAL    one TCP connection, a line each INTERVAL seconds: "beat N" per echo
   listen PORT              prints "ADDRESS:PORT TEXT" for each datagram
   hold SOURCE-PORT DST     asks DST, prints how it sees us, then prints whatever else comes in
@@ -174,6 +175,12 @@ def tcp_ask(port, destination):
     say(tcp_connect(port, destination).recv(2048).decode().strip())
 
 
+def tcp_hold(port, destination):
+    s = tcp_connect(port, destination)
+    say(f"seen as {s.recv(2048).decode().strip()}")
+    tcp_echo(port)
+
+
 def tcp_beat(destination, interval):
     s = tcp_connect(0, destination)
     s.settimeout(30)
@@ -226,6 +233,7 @@ roles = {
     "tcp-echo": tcp_echo,
     "ask": ask,
     "tcp-ask": tcp_ask,
+    "tcp-hold": tcp_hold,
     "tcp-beat": tcp_beat,
     "listen": listen,
     "hold": hold,

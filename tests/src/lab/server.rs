@@ -82,6 +82,16 @@ impl Server {
         )
     }
 
+    /// A TCP client that asks the echo server at `destination` once, logs `seen as ADDRESS:PORT`, and
+    /// then is such a server itself, on the port it has asked from.
+    ///
+    /// # Errors
+    /// When the server does not answer.
+    pub fn tcp_hold(host: &Host, source_port: u16, destination: &str) -> Result<Self> {
+        let role = format!("tcp-hold {source_port} {destination}");
+        Self::start(host, &role, "ready")
+    }
+
     /// A TCP client with one connection to the echo server at `destination`, on which a line
     /// goes back and forth ten times a second; it logs `beat N` for each.
     ///

@@ -75,6 +75,30 @@ fn a_configured_machine_reaches_the_internet_and_flows_spread_over_both_uplinks(
 }
 
 #[test]
+fn t17_the_segment_size_is_clamped_where_it_is_asked_for() -> Result<()> {
+    let mut config = config6();
+    config.tenants[0] =
+        config.tenants[0].replacen("vni = 5001\n", "vni = 5001\nmss-clamp = \"1200\"\n", 1);
+    play_config6(&config, |site| {
+        let topology = &site.topology;
+        topology.blue_web2.wait_ping(SERVER6, SOON)?;
+        topology.blue_db1.wait_ping(SERVER6, SOON)?;
+        let _web = Server::web6(&topology.server, 80)?;
+        let capture = Capture::start(&topology.server, "eth0", "ip6 and tcp port 80")?;
+        for (vm, size) in [(&topology.blue_web2, "1200"), (&topology.blue_db1, "1390")] {
+            let wanted = format!(
+                "tcp.flags.syn == 1 && tcp.flags.ack == 0 && tcp.options.mss_val == {size}"
+            );
+            vm.fetch(&format!("[{SERVER6}]"))?;
+            ensure!(capture.count(&wanted)? == 1, "{size}");
+        }
+        let bad = "tcp.checksum.status == 0";
+        ensure!(capture.count(bad)? == 0);
+        Ok(())
+    })
+}
+
+#[test]
 fn segments_of_a_tenant_are_routed_and_overlapping_prefixes_are_kept_apart() -> Result<()> {
     play6(|site| {
         let topology = &site.topology;

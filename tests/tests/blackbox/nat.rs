@@ -7,7 +7,7 @@ use sekisho_tests::config::Config;
 use sekisho_tests::lab::{Capture, Host, Server, sum_of_keys};
 use sekisho_tests::topology::{SERVER, SERVER_2};
 
-use crate::site::{SOON, play, play_config};
+use crate::site::{SOON, play, play_both};
 
 /// The UDP echo servers of these tests.
 const ECHO: [&str; 3] = ["192.0.2.80:7001", "192.0.2.80:7002", "192.0.2.81:7001"];
@@ -35,7 +35,7 @@ fn in_pool(outside: &str) -> bool {
 
 #[test]
 fn u01_a_mapping_is_the_same_toward_every_destination() -> Result<()> {
-    play(|site| {
+    play_both(&Config::default(), |site| {
         let _echo = Server::echo(&site.topology.server, &[7001, 7002])?;
         let first = ask_same(&site.topology.blue_web1, 4000)?;
         ensure!(ask_same(&site.topology.blue_web1, 4000)? == first);
@@ -45,7 +45,7 @@ fn u01_a_mapping_is_the_same_toward_every_destination() -> Result<()> {
 
 #[test]
 fn u02_all_flows_of_a_host_come_from_one_pool_address() -> Result<()> {
-    play(|site| {
+    play_both(&Config::default(), |site| {
         let _echo = Server::echo(&site.topology.server, &[7001, 7002])?;
         let mut addresses = HashSet::new();
         let mut ports = HashSet::new();
@@ -63,7 +63,7 @@ fn u02_all_flows_of_a_host_come_from_one_pool_address() -> Result<()> {
 
 #[test]
 fn u03_two_hosts_with_the_same_port_get_two_mappings_and_both_keep_theirs() -> Result<()> {
-    play(|site| {
+    play_both(&Config::default(), |site| {
         let _echo = Server::echo(&site.topology.server, &[7001, 7002])?;
         let one = ask_same(&site.topology.blue_web1, 4000)?;
         let two = ask_same(&site.topology.blue_web2, 4000)?;
@@ -210,7 +210,7 @@ fn c03_every_address_of_a_scattered_pool_is_used() -> Result<()> {
         "addresses = [\"203.0.113.64/28\"]",
         "addresses = [\"203.0.113.5\", \"203.0.113.100-203.0.113.101\"]",
     );
-    play_config(&config, |site| {
+    play_both(&config, |site| {
         let _echo = Server::echo(&site.topology.server, &[7001])?;
         let vm = &site.topology.blue_web1;
         vm.wait_ping(SERVER, SOON)?;

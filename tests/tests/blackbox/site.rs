@@ -34,6 +34,15 @@ pub(crate) fn play_config(
     )
 }
 
+/// Plays with one worker and then, anew, with two: whose state it is must not matter.
+pub(crate) fn play_both(config: &Config, scene: impl Fn(&mut Site) -> Result<()>) -> Result<()> {
+    for workers in [1, 2] {
+        let config = config.replace("workers = 2\n", &format!("workers = {workers}\n"));
+        play_config(&config, &scene).with_context(|| format!("with {workers} workers"))?;
+    }
+    Ok(())
+}
+
 /// Plays with these upstream routers, everything up.
 pub(crate) fn play_routers(
     config: &Config,

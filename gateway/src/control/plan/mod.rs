@@ -10,7 +10,9 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
-use sekisho_mgmt::config::model::{self, Config, PortKind, Segment as SegmentConfig, SnatTarget};
+use sekisho_mgmt::config::model::{
+    self, Config, MssClamp, PortKind, Segment as SegmentConfig, SnatTarget, UnsolicitedSyn,
+};
 use sekisho_nat::{
     Allocation, Filtering, FloatingIp, Generation, Limits, LogLevel, LogRules, MappingMode,
     OutsideOwners, Policy, PolicyError, PolicyInput, PoolId, PoolInput, PortForward, RuleTimeouts,
@@ -234,6 +236,8 @@ impl Planner {
                 mtu: uplink.mtu,
                 addresses: uplink.addresses.iter().filter_map(ipv4_address).collect(),
                 ipv6: ipv6::uplink(uplink, self.ports[port].mac),
+                icmp_errors: uplink.icmp_errors,
+                answers_syns: uplink.unsolicited_syn == UnsolicitedSyn::Unreachable,
                 traffic,
             });
         }
@@ -270,8 +274,10 @@ impl Planner {
         let outside = outside.into_iter().map(|route| route.prefix);
         let own = OwnSources::new(local.map(|route| route.address), outside);
         let neighbors = config.bgp.iter().flat_map(|bgp| &bgp.neighbors);
+        let clamps = |segment: &Segment| segment.mss_clamp.is_some();
         Snapshot {
             generation,
+            clamps_mss: segments.iter().flatten().any(clamps),
             ports,
             uplinks,
             segments,
@@ -514,6 +520,12 @@ fn build_segment(
         advertise: segment.advertise,
         static_endpoints: segment.endpoints.iter().filter_map(endpoint).collect(),
         ipv6: ipv6::segment(segment),
+        icmp_errors: segment.icmp_errors,
+        mss_clamp: match segment.mss_clamp {
+            MssClamp::Off => None,
+            MssClamp::Auto => Some(u16::MAX),
+            MssClamp::To(octets) => Some(octets),
+        },
         traffic,
     })
 }

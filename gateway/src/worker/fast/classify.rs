@@ -6,7 +6,7 @@ use sekisho_dpdk::{Burst, Mbuf};
 use sekisho_fib::Reader;
 use sekisho_mem::prefetch_write;
 use sekisho_packet::heads::{HEAD, TunnelEnd};
-use sekisho_packet::{EtherType, Ipv4, Udp, udp, vxlan};
+use sekisho_packet::{EtherType, Ipv4, Udp, regular6, udp, vxlan};
 
 use super::inward::HEADROOM;
 use super::mask::Mask;
@@ -161,6 +161,22 @@ impl Worker {
 }
 
 impl Lanes {
+    /// Leaves what opens TCP connections in the burst: its segment size may have to change.
+    #[cold]
+    pub(super) fn leave_syns(&mut self, burst: &Burst) {
+        let others = !Mask(self.heads.syns());
+        self.out = self.out & others;
+        self.plain = self.plain & others;
+        let mut syns = Mask::NONE;
+        for lane in self.six.plain | self.six.inner {
+            let frame = burst.get(lane).map_or(&[][..], Mbuf::data);
+            let packet = frame.get(usize::from(self.at[lane])..);
+            syns.add(lane, packet.is_some_and(regular6::is_syn));
+        }
+        self.six.plain = self.six.plain & !syns;
+        self.six.inner = self.six.inner & !syns;
+    }
+
     /// Reads every frame; answers which are IPv4's for this Ethernet address. If routes are `far`, what
     /// leads to them is asked for.
     #[inline(never)]

@@ -251,6 +251,9 @@ impl Worker {
         };
         lanes.clocks.begin();
         self.classify(&mut lanes, burst, port);
+        if self.snapshot.clamps_mss {
+            lanes.leave_syns(burst);
+        }
         if !lanes.out.is_empty() {
             self.outward(&mut lanes, burst);
         }

@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use sekisho_types::{MacAddr, Name, Prefix};
 
 use crate::config::model::{
-    Gateway, Hugepages, InterfaceAddress, NextHop, RouteTarget, StaticRoute, Underlay, Uplink,
+    Gateway, Hugepages, InterfaceAddress, NextHop, RouteTarget, StaticRoute, Underlay,
+    UnsolicitedSyn, Uplink,
 };
 use crate::config::problem::{Located, Problems};
 use crate::config::raw::{self, Maybe, Raw};
@@ -110,6 +111,8 @@ pub(super) fn uplinks(raw: &Raw, names: &Names, p: &mut Problems<'_>) -> Option<
             port: uplink.port.as_ref()?.value.clone(),
             addresses: addresses.iter().map(|address| address.value).collect(),
             mtu: uplink_mtu(raw, uplink),
+            icmp_errors: or(&uplink.icmp_errors, true),
+            unsolicited_syn: or(&uplink.unsolicited_syn, UnsolicitedSyn::default()),
         })
     }))
 }

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use sekisho_types::{Ipv4Prefix, MacAddr, Prefix, Vni};
 
 use crate::config::model::{
-    Filtering, FloatingIp, InterfaceAddress, MappingMode, PortForward, Segment, SnatRule,
+    Filtering, FloatingIp, InterfaceAddress, MappingMode, MssClamp, PortForward, Segment, SnatRule,
     SnatTarget, StaticEndpoint, StaticRoute, Tenant,
 };
 use crate::config::problem::{Located, Problems};
@@ -180,6 +180,8 @@ fn build_segment(segment: &raw::Segment, raw: &Raw, p: &mut Problems<'_>) -> Opt
         advertise: or(&segment.advertise, false),
         advertise6: or(&segment.advertise6, false),
         router_advertisements: or(&segment.router_advertisements, segment.gateway6.is_some()),
+        icmp_errors: or(&segment.icmp_errors, true),
+        mss_clamp: or(&segment.mss_clamp, MssClamp::default()),
         endpoints: endpoints?,
     })
 }

@@ -51,6 +51,23 @@ fn i02_an_icmp_query_is_remembered_for_a_minute() {
 }
 
 #[test]
+fn i08_an_error_about_a_ping_neither_ends_nor_refreshes_its_session() {
+    let mut bench = Bench::new(&input());
+    let outside = bench.out(ICMP, "172.16.10.11:7", Y);
+    let embedded = FlowKey {
+        src: outside,
+        dst: tuple("192.0.2.1:0"),
+        protocol: ICMP,
+    };
+    bench.wait(59);
+    let now = bench.now;
+    assert!(bench.engine.error_from_outside(now, &embedded).is_some());
+    bench.wait(1);
+    let now = bench.now;
+    assert_eq!(bench.engine.error_from_outside(now, &embedded), None);
+}
+
+#[test]
 fn i07_an_error_from_inside_finds_the_outside_tuple() {
     let mut bench = Bench::new(&input());
     let outside = bench.out(UDP, A, Y);

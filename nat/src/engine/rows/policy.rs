@@ -298,3 +298,32 @@ fn u13_a_filter_changes_with_the_policy_at_once_and_with_nothing_else() {
     );
     assert_eq!(bench.back(UDP, Z, outside), Ok(tuple(A)));
 }
+
+#[test]
+fn duty02_a_million_asks_never_give_a_port_of_the_gateways_own() {
+    let mut policy = input();
+    policy.vrfs[0] = vrf(VRF, SnatTarget::Uplink);
+    let mut bench = Bench::with_sessions(&policy, 65_536);
+    let taken = |port: u16| GATEWAY_PORTS.contains(&port) || (32768..=60999).contains(&port);
+    let mut asked = 0;
+    while asked < 1_000_000 {
+        for number in 0..50_000u32 {
+            let protocol = if number.is_multiple_of(2) { TCP } else { UDP };
+            let host = Ipv4Addr::from_bits(0xac10_0000 + number / 1000);
+            let src = SocketAddrV4::new(host, 1 + (number % 1000) as u16);
+            let syn = segment(TcpSegment::SYN, 1, 0);
+            let outside = source(bench.send(VRF, protocol, src, tuple(Y), syn));
+            assert!(
+                outside.port() >= 1024 && !taken(outside.port()),
+                "{outside}"
+            );
+            asked += 1;
+        }
+        let (cleared, next) =
+            bench
+                .engine
+                .clear(&SessionFilter::default(), Cursor::default(), u32::MAX);
+        assert_eq!((cleared, next), (50_000, None));
+        bench.wait(300);
+    }
+}

@@ -1,5 +1,7 @@
 //! TCP time-outs and states (RFC 5382, RFC 7857).
 
+use rand::Rng as _;
+
 use super::*;
 
 #[test]
@@ -100,4 +102,30 @@ fn a_segment_that_opens_nothing_makes_no_session() {
     }
     assert_eq!(bench.engine.stats().mappings, 0);
     assert_eq!(bench.engine.stats().refusals[Refusal::NotSyn.index()], 4);
+}
+
+#[test]
+fn duty01_a_million_spoofed_resets_and_errors_end_no_session() {
+    let mut bench = Bench::new(&input());
+    let outside = bench.connect();
+    let mut random = Seed::new([3; 32]).generator(WorkerId::new(1));
+    for _ in 0..1_000_000 {
+        let guess: u64 = random.random();
+        let flags = if guess >> 33 & 1 == 0 {
+            TcpSegment::RST
+        } else {
+            TcpSegment::RST | TcpSegment::ACK
+        };
+        let forged = segment(flags, guess as u32, (guess >> 34) as u32);
+        bench.receive(TCP, Y, outside, forged).unwrap();
+        let embedded = FlowKey {
+            src: SocketAddrV4::new(*outside.ip(), guess as u16),
+            dst: tuple(Y),
+            protocol: TCP,
+        };
+        let found = bench.engine.error_from_outside(bench.now, &embedded);
+        assert_eq!(found.is_some(), embedded.src == outside);
+    }
+    bench.wait(7439);
+    assert_eq!(bench.live(), 1);
 }
