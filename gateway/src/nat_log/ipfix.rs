@@ -311,7 +311,7 @@ fn words(words: &[u16]) -> Vec<u8> {
     words.iter().flat_map(|word| word.to_be_bytes()).collect()
 }
 
-/// What a message could not be sent for, and how many events it held.
+/// What became of events that were to be written.
 #[derive(Debug, Default)]
 pub(super) struct Sent {
     pub(super) written: u64,
