@@ -543,3 +543,34 @@ fn sec22_incomplete_packets_of_one_tenant_or_from_outside_leave_room_for_others(
         Service::Snat,
     );
 }
+
+#[test]
+fn sec22_a_flood_of_hairpins_takes_no_room_of_what_comes_from_outside() {
+    on_workers(
+        |world, random| {
+            let numbers = udp_flows(world);
+            let [victim, flow] = [numbers[0], numbers[1]].map(|at| world.shape.flows.flow(at));
+            let [victims, others] =
+                [numbers[0], numbers[2]].map(|at| tuple(world.outside[at as usize]));
+            let parts = cut(&udp_packet(peer(&victim), victims, ID, 1500), 1000);
+            let later = plain(world, &parts[1]);
+            assert!(run(world, &[later], 1, random).is_empty());
+            for round in 0..20 {
+                let junk: Vec<Bytes> = (0..250)
+                    .map(|number| {
+                        let packet = udp_packet(inside(&flow), others, round * 250 + number, 3000);
+                        tunnelled(world, &flow, &part(&packet, 0, 1000))
+                    })
+                    .collect();
+                // Within the time the later fragment waits.
+                let now = world.now_ns;
+                run(world, &junk, 0, random);
+                world.now_ns = now + 1_000_000;
+            }
+            let first = plain(world, &parts[0]);
+            let left = run(world, &[first], 1, random);
+            assert_eq!(ends(&assemble(&left)[0]), (peer(&victim), inside(&victim)));
+        },
+        Service::Snat,
+    );
+}
