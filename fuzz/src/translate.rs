@@ -1,4 +1,5 @@
 //! Packets through the NAT engine and the rewriting of headers.
+#![expect(clippy::expect_used, reason = "what a fuzzer looks for is a panic")]
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::Arc;

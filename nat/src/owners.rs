@@ -14,6 +14,56 @@ use crate::ports::BLOCKS;
 /// The place of an outside address in the table; 0 is none.
 pub(crate) type Slot = u32;
 
+/// A number that workers share: the kernel's, or one of a model checker.
+trait Shared {
+    fn read(&self) -> u16;
+
+    /// Puts `new` in the place of `old`; whether it was there.
+    fn swap(&self, old: u16, new: u16) -> bool;
+
+    fn count_up(&self);
+
+    fn count_down(&self);
+}
+
+impl Shared for AtomicU16 {
+    fn read(&self) -> u16 {
+        self.load(Ordering::Acquire)
+    }
+
+    fn swap(&self, old: u16, new: u16) -> bool {
+        self.compare_exchange(old, new, Ordering::AcqRel, Ordering::Relaxed)
+            .is_ok()
+    }
+
+    fn count_up(&self) {
+        self.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn count_down(&self) {
+        self.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Makes `worker` the owner of a block nobody owns, of an address with so many owned.
+fn take(owner: &impl Shared, claimed: &impl Shared, worker: WorkerId) -> bool {
+    let taken = owner.swap(FREE, mark(worker));
+    if taken {
+        claimed.count_up();
+    }
+    taken
+}
+
+/// Gives a block of `worker` back.
+fn give(owner: &impl Shared, claimed: &impl Shared, worker: WorkerId) {
+    if owner.swap(mark(worker), FREE) {
+        claimed.count_down();
+    }
+}
+
+/// Nobody's.
+const FREE: u16 = 0;
+
 /// The owner of every block of 64 ports of every shared outside address, for all protocols.
 ///
 /// Workers claim and release blocks by compare-exchange; steering reads. An address keeps its place
@@ -103,29 +153,20 @@ impl OutsideOwners {
 
     /// Makes `worker` the owner of a block nobody owns; whether it worked.
     pub(crate) fn claim(&self, slot: Slot, block: u16, worker: WorkerId) -> bool {
-        let claimed = self.owners[cell(slot, block)]
-            .compare_exchange(0, mark(worker), Ordering::AcqRel, Ordering::Relaxed)
-            .is_ok();
-        if claimed {
-            self.claimed[slot as usize].fetch_add(1, Ordering::Relaxed);
-        }
-        claimed
+        let owner = &self.owners[cell(slot, block)];
+        take(owner, &self.claimed[slot as usize], worker)
     }
 
     /// Gives a block of `worker` back.
     pub(crate) fn release(&self, slot: Slot, block: u16, worker: WorkerId) {
-        let released = self.owners[cell(slot, block)]
-            .compare_exchange(mark(worker), 0, Ordering::AcqRel, Ordering::Relaxed)
-            .is_ok();
-        if released {
-            self.claimed[slot as usize].fetch_sub(1, Ordering::Relaxed);
-        }
+        let owner = &self.owners[cell(slot, block)];
+        give(owner, &self.claimed[slot as usize], worker);
     }
 
     /// The worker that owns a block.
     #[inline]
     pub(crate) fn owner(&self, slot: Slot, block: u16) -> Option<WorkerId> {
-        let mark = self.owners[cell(slot, block)].load(Ordering::Acquire);
+        let mark = self.owners[cell(slot, block)].read();
         Some(WorkerId::new(mark.checked_sub(1)? as u8))
     }
 
@@ -217,5 +258,70 @@ mod tests {
         assert_eq!(owners.owner(1, 7), Some(a));
         owners.release(1, 7, a);
         assert_eq!((owners.owner(1, 7), owners.claimed(1)), (None, 0));
+    }
+    impl Shared for loom::sync::atomic::AtomicU16 {
+        fn read(&self) -> u16 {
+            self.load(Ordering::Acquire)
+        }
+
+        fn swap(&self, old: u16, new: u16) -> bool {
+            self.compare_exchange(old, new, Ordering::AcqRel, Ordering::Relaxed)
+                .is_ok()
+        }
+
+        fn count_up(&self) {
+            self.fetch_add(1, Ordering::Relaxed);
+        }
+
+        fn count_down(&self) {
+            self.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    /// A block, and something only its owner touches: the model checker ends the test if two do, or
+    /// if one does not see what the last one did.
+    struct Block {
+        owner: loom::sync::atomic::AtomicU16,
+        claimed: loom::sync::atomic::AtomicU16,
+        ports: loom::cell::UnsafeCell<u32>,
+    }
+
+    impl Block {
+        /// Takes the block if it is free, uses it, and gives it back.
+        fn use_once(&self, worker: WorkerId) -> bool {
+            if !take(&self.owner, &self.claimed, worker) {
+                return false;
+            }
+            self.ports.with_mut(|ports| {
+                let _ = ports;
+            });
+            give(&self.owner, &self.claimed, worker);
+            true
+        }
+    }
+
+    #[test]
+    fn in_every_order_of_events_a_block_has_one_user_who_sees_what_the_last_one_did() {
+        loom::model(|| {
+            let block = loom::sync::Arc::new(Block {
+                owner: loom::sync::atomic::AtomicU16::new(FREE),
+                claimed: loom::sync::atomic::AtomicU16::new(0),
+                ports: loom::cell::UnsafeCell::new(0),
+            });
+            let threads: Vec<_> = (0..2)
+                .map(|worker| {
+                    let block = loom::sync::Arc::clone(&block);
+                    loom::thread::spawn(move || {
+                        let worker = WorkerId::new(worker);
+                        [block.use_once(worker), block.use_once(worker)]
+                    })
+                })
+                .collect();
+            let used = threads
+                .into_iter()
+                .flat_map(|thread| thread.join().unwrap());
+            assert!(used.filter(|used| *used).count() >= 2);
+            assert_eq!((block.owner.read(), block.claimed.read()), (FREE, 0));
+        });
     }
 }

@@ -9,6 +9,7 @@
 mod bench;
 mod cargo;
 mod demo;
+mod fuzz;
 mod narrator;
 mod shell;
 mod vm;
@@ -56,6 +57,12 @@ enum Workflow {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Let a fuzzer look for packets that the translate step does not stand
+    Fuzz {
+        /// For how long
+        #[arg(long, default_value_t = 60)]
+        seconds: u32,
+    },
     /// Run the gateway on emulated NICs, in a virtual machine (a minute)
     Vm {
         /// Unattended, as it always is
@@ -83,6 +90,7 @@ fn run(workflow: &Workflow) -> Result<()> {
         Workflow::Test { long, filter } => cargo::test(*long, filter.as_deref()),
         Workflow::Bench { arguments } => bench::run(arguments),
         Workflow::Vm { .. } => vm::run(),
+        Workflow::Fuzz { seconds } => fuzz::run(*seconds),
         Workflow::Clean => {
             lab::remove_kept();
             Ok(())

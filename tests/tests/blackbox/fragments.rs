@@ -121,13 +121,16 @@ put([part for pair in zip(c[1:] + c[:1], d[2:] + d[:2]) for part in pair])"
     let clients = [(&topology.blue_web1, 4000), (&topology.blue_web2, 4001)];
     let target = format!("{SERVER}:7001");
     let mut script = format!("{CUT}parts = []\n");
-    let mut holds = Vec::new();
+    let (mut holds, mut addresses) = (Vec::new(), Vec::new());
     for (number, (host, port)) in clients.into_iter().enumerate() {
         let hold = Server::hold(host, port, &target)?;
         let seen = hold.seen_as()?;
         let (address, port) = seen.split_once(':').context("no port")?;
+        // What is for one address and has one identification is one packet, to everybody.
+        let id = 77 + u32::from(addresses.contains(&address.to_owned()));
+        addresses.push(address.to_owned());
         script += &format!(
-            "parts.append(cut(IP(src='{SERVER}', dst='{address}', id=77)
+            "parts.append(cut(IP(src='{SERVER}', dst='{address}', id={id})
              /UDP(sport=7001, dport={port})/(b'answer-{number}' + b'.' * 1900)))\n"
         );
         holds.push(hold);

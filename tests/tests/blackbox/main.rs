@@ -15,6 +15,7 @@ mod nat_changes;
 mod nat_icmp;
 mod nat_inbound;
 mod nat_log;
+mod nat_pools;
 mod nat_security;
 mod nat_show;
 mod nat_tcp;

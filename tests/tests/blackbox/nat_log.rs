@@ -100,7 +100,7 @@ fn c12_the_file_names_who_had_an_outside_port_and_no_destination() -> Result<()>
         ensure!(record["inside_address"] == "172.16.10.12", "{record}");
         ensure!(record["protocol"] == "tcp", "{record}");
 
-        site.sekishod.cli("clear nat sessions")?;
+        site.sekishod.cli("clear nat sessions --all")?;
         wait_record(&file, "mapping-deleted", outside)?;
         let text = fs::read_to_string(&file)?;
         ensure!(!text.contains("192.0.2."), "{text}");
@@ -148,7 +148,7 @@ fn c14_a_host_that_opens_many_flows_has_one_line_for_its_block() -> Result<()> {
             let port = seen.rsplit(':').next().context("no port")?;
             ports.push(port.trim().parse::<u64>()?);
         }
-        site.sekishod.cli("clear nat sessions")?;
+        site.sekishod.cli("clear nat sessions --all")?;
         let all = wait_until(SOON, "the block is released", || {
             let all = records(&file)?;
             let released = |record: &Value| {
@@ -184,7 +184,7 @@ fn the_log_survives_rotation_and_a_crash_ends_what_was_open() -> Result<()> {
         let pid = i32::try_from(site.sekishod.process()?.pid())?;
         kill(Pid::from_raw(pid), Signal::SIGHUP)?;
         wait_until(SOON, "the new file is written to", || {
-            site.sekishod.cli("clear nat sessions")?;
+            site.sekishod.cli("clear nat sessions --all")?;
             let outside = outside_of(&site.topology.blue_web2)?;
             let all = records(&file)?;
             ensure!(
@@ -285,7 +285,7 @@ fn collectors_are_told_who_had_an_outside_port() -> Result<()> {
         capture.wait(named, 2, SOON)?;
 
         apply_log(site, &format!("level = \"blocks\"\n{collectors}"))?;
-        site.sekishod.cli("clear nat sessions")?;
+        site.sekishod.cli("clear nat sessions --all")?;
         outside_of(&site.topology.blue_web1)?;
         capture.wait("cflow.nat_event == 16 && cflow.port_range_start", 1, SOON)?;
 

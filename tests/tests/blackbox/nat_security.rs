@@ -213,7 +213,7 @@ sendp(Ether(dst='{gateway}')/IP(src='{SERVER}', dst=address)/UDP(sport=7001, dpo
       iface='eth-gw')"
                 ))?;
             } else {
-                site.sekishod.cli("clear nat sessions")?;
+                site.sekishod.cli("clear nat sessions --all")?;
             }
             let seen = vm.ask(4000, &["192.0.2.80:7001"])?.concat();
             let right = match *wanted {

@@ -113,6 +113,10 @@ impl Pair {
         } else {
             self.random.random_range(0..VARIANTS)
         };
+        self.apply(variant);
+    }
+
+    fn apply(&mut self, variant: u8) {
         let generation = Generation::new(self.model.policy.generation().value() + 1);
         let input = policy_input(variant);
         let policy = Policy::build(&input, generation, self.steering, &self.owners).unwrap();
@@ -275,6 +279,11 @@ impl Pair {
             protocol: self.protocol(),
         };
         let tcp = self.segment();
+        self.receive(key, tcp);
+    }
+
+    /// A packet from outside, for both.
+    fn receive(&mut self, key: FlowKey, tcp: TcpSegment) {
         let (expected, later) = self.model.inbound(&key, &tcp);
         let got = self.engine.inbound(self.now(), &key, &tcp);
         let got = got.map(
@@ -366,6 +375,81 @@ fn run_pairs(seeds: std::ops::Range<u8>, steps: u32) -> u64 {
         }
     }
     packets
+}
+
+/// What happens in short histories.
+const EVENTS: u32 = 9;
+
+impl Pair {
+    /// One of [`EVENTS`] things that can happen.
+    fn happen(&mut self, event: u32) {
+        self.settle();
+        let (here, there) = ("10.0.0.3:3000", "10.0.0.2:3000");
+        let (near, far) = ("192.0.2.0:80", "192.0.2.1:81");
+        match event {
+            0 => self.send(1, IpProtocol::TCP, here, near),
+            1 => self.send(1, IpProtocol::TCP, here, far),
+            2 => self.send(1, IpProtocol::TCP, there, near),
+            3 => self.send(2, IpProtocol::TCP, here, near),
+            4 => self.answer(near, TcpSegment::SYN | TcpSegment::ACK),
+            5 => self.answer(far, TcpSegment::SYN),
+            6 => self.answer(near, TcpSegment::RST),
+            7 => self.model.now += 239_000,
+            _ => self.apply(
+                if self.model.policy.generation().value().is_multiple_of(2) {
+                    RICH
+                } else {
+                    RICH + 3
+                },
+            ),
+        }
+    }
+
+    fn send(&mut self, vrf: u16, protocol: IpProtocol, src: &str, dst: &str) {
+        let key = FlowKey {
+            src: src.parse().unwrap(),
+            dst: dst.parse().unwrap(),
+            protocol,
+        };
+        let tcp = TcpSegment {
+            flags: TcpSegment::SYN,
+            seq: 100,
+            ack: 0,
+            len: 0,
+        };
+        let (vrf, egress) = (VrfId::new(vrf), InterfaceId::new(0));
+        let got = self.engine.outbound(self.now(), vrf, &key, &tcp, egress);
+        self.compare_outbound(vrf, key, tcp, egress, got);
+    }
+
+    /// A segment to the newest outside tuple.
+    fn answer(&mut self, src: &str, flags: u8) {
+        let key = FlowKey {
+            src: src.parse().unwrap(),
+            dst: *self.outsides.last().unwrap(),
+            protocol: IpProtocol::TCP,
+        };
+        let tcp = TcpSegment {
+            flags,
+            seq: 500,
+            ack: 101,
+            len: 0,
+        };
+        self.receive(key, tcp);
+    }
+}
+
+#[test]
+fn every_history_of_four_events_is_that_of_the_model() {
+    for history in 0..EVENTS.pow(4) {
+        let mut pair = Pair::new(1, true, 48);
+        let mut rest = history;
+        for _ in 0..4 {
+            pair.happen(rest % EVENTS);
+            rest /= EVENTS;
+        }
+        pair.compare_sessions();
+    }
 }
 
 #[test]

@@ -62,3 +62,53 @@ fn c03_scattered_addresses_and_a_large_prefix_are_all_used() {
         .collect();
     assert_eq!(used.len(), 4096 + 7);
 }
+
+/// One port each of a hundred thousand hosts, in the order they were asked for.
+fn many_ports() -> Vec<u16> {
+    let mut bench = Bench::with_sessions(&input(), 4096);
+    let mut ports = Vec::new();
+    for host in 0..100_000u32 {
+        let src = SocketAddrV4::new(Ipv4Addr::from(0xac10_0000 + host), 5000);
+        let sent = bench.send(VRF, UDP, src, tuple(Y), NONE);
+        ports.push(source(sent).port());
+        if host % 2000 == 1999 {
+            let all = SessionFilter::default();
+            bench.engine.clear(&all, Cursor::default(), u32::MAX);
+        }
+    }
+    ports
+}
+
+#[test]
+fn c15_a_hundred_thousand_ports_are_spread_evenly_and_do_not_tell_the_next() {
+    let ports = many_ports();
+    let count = ports.len() as f64;
+    // Of 63 classes of 1024 ports, 62 degrees of freedom: beyond 120 in one of 100,000 tries.
+    let mut classes = [0f64; 64];
+    for port in &ports {
+        classes[usize::from(port / 1024)] += 1.0;
+    }
+    assert_eq!(classes[0], 0.0);
+    let expected = count / 63.0;
+    let deviation = |seen: &f64| (seen - expected).powi(2) / expected;
+    let chi_square: f64 = classes[1..].iter().map(deviation).sum();
+    assert!(chi_square < 120.0, "{chi_square}");
+    // And so on inside the blocks of 64.
+    let mut places = [0f64; 64];
+    for port in &ports {
+        places[usize::from(port % 64)] += 1.0;
+    }
+    let expected = count / 64.0;
+    let chi_square: f64 = places
+        .iter()
+        .map(|seen| (seen - expected).powi(2) / expected)
+        .sum();
+    assert!(chi_square < 121.0, "{chi_square}");
+    // Serial correlation of numbers drawn independently: within four deviations of 1/sqrt(n) of 0.
+    let mean = ports.iter().map(|&port| f64::from(port)).sum::<f64>() / count;
+    let part = |a: u16, b: u16| (f64::from(a) - mean) * (f64::from(b) - mean);
+    let square: f64 = ports.iter().map(|&port| part(port, port)).sum();
+    let serial: f64 = ports.windows(2).map(|pair| part(pair[0], pair[1])).sum();
+    let correlation = serial / square;
+    assert!(correlation.abs() < 4.0 / count.sqrt(), "{correlation}");
+}

@@ -6,6 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::Seed;
+use crate::seed::HashKey;
 
 fn hash(key: u32) -> u64 {
     Seed::new([3; 32]).shared_key().hash(0, u64::from(key), 0)
@@ -94,6 +95,50 @@ fn at_its_load_few_lookups_need_a_second_look_whatever_the_keys() {
             assert!(guests < 40_000 * 9 / 100, "{guests} away");
             assert!(twice < 40_000 * 16 / 100, "{twice} looked for twice");
         }
+    }
+}
+
+/// What finding some keys costs on average, in buckets and entries looked at.
+fn mean_cost(index: &Index, hashes: &[u64]) -> f64 {
+    let mut cost = 0;
+    for &hash in hashes {
+        let mut compared = 0;
+        index.find(hash, |_| {
+            compared += 1;
+            false
+        });
+        cost += 1 + usize::from(index.approach_second(hash)) + compared;
+    }
+    cost as f64 / hashes.len() as f64
+}
+
+#[test]
+fn duty06_keys_made_against_another_secret_cost_no_more_than_any() {
+    const KEYS: u32 = 3000;
+    let known = Seed::new([0; 32]).shared_key();
+    let index = || Index::new(KEYS as usize, 82).unwrap();
+    let cost = |secret: &HashKey, keys: &[u64]| {
+        let hashes: Vec<u64> = keys.iter().map(|&key| secret.hash(1, key, 9)).collect();
+        let mut index = index();
+        let filled = hashes.iter().zip(0..);
+        let lost = filled.filter(|&(&hash, item)| index.insert(hash, item).is_err());
+        (lost.count(), mean_cost(&index, &hashes))
+    };
+    // Keys that would all have one of few homes, were the secret the one the attacker knows.
+    let homes = index();
+    let crowded = |key: &u64| homes.first(known.hash(1, *key, 9)) < 8;
+    let made: Vec<u64> = (0..).filter(crowded).take(KEYS as usize).collect();
+    let any: Vec<u64> = (0..u64::from(KEYS)).collect();
+    let (_, attacked) = cost(&known, &made);
+    assert!(
+        attacked > 1.3 * cost(&known, &any).1,
+        "the attack would work: {attacked}"
+    );
+    for seed in 1..4 {
+        let secret = Seed::new([seed; 32]).shared_key();
+        let (made, any) = (cost(&secret, &made), cost(&secret, &any));
+        assert_eq!((made.0, any.0), (0, 0), "none finds no room");
+        assert!(made.1 <= 1.2 * any.1, "{} against {}", made.1, any.1);
     }
 }
 
