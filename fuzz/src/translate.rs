@@ -21,7 +21,7 @@ const UPLINK: InterfaceId = InterfaceId::new(0);
 const SESSIONS: u32 = 32;
 
 /// Runs what the octets say: after one octet that chooses the policy, pieces of an octet that says what
-/// to do, one that says how much time passes, one for the length, and so many octets of a packet.
+/// to do (below 128: with the packet mended), one that says how much time passes, one for the length, and so many octets of a packet.
 ///
 /// # Panics
 /// When a translated packet is not what it should be: that is what a fuzzer looks for.
@@ -34,9 +34,36 @@ pub fn translate(data: &[u8]) {
         let (packet, next) = more.split_at(usize::from(*length).min(more.len()));
         rest = next;
         gateway.wait(*time);
-        gateway.step(*what, packet);
+        let mut packet = packet.to_vec();
+        if what >> 7 == 0 {
+            mend(&mut packet, what % 8 < 3);
+        }
+        gateway.step(*what, &packet);
     }
     gateway.finish();
+}
+
+/// Makes octets a packet of a host behind the gateway, or for one of its outside addresses, that gets
+/// beyond the first checks.
+fn mend(packet: &mut [u8], outbound: bool) {
+    if packet.len() < 20 {
+        return;
+    }
+    packet[0] = 0x45;
+    let length = packet.len() as u16;
+    packet[2..4].copy_from_slice(&length.to_be_bytes());
+    packet[6..8].fill(0);
+    packet[9] = [6, 17, 1, packet[9]][usize::from(packet[9] % 4)];
+    let (at, network) = if outbound {
+        (12, [10, 0, 0])
+    } else {
+        (16, [203, 0, 113])
+    };
+    packet[at..at + 3].copy_from_slice(&network);
+    packet[at + 3] %= 10;
+    packet[10..12].fill(0);
+    let sum = checksum::checksum(&packet[..20]);
+    packet[10..12].copy_from_slice(&sum.to_be_bytes());
 }
 
 struct Gateway {

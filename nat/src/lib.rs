@@ -39,6 +39,7 @@ mod log;
 mod owners;
 mod policy;
 mod ports;
+mod quota;
 mod rate;
 mod refusal;
 mod seed;

@@ -10,6 +10,7 @@ use sekisho_types::WorkerId;
 
 use crate::policy::Generation;
 use crate::ports::BLOCKS;
+use crate::quota::Quota;
 
 /// The place of an outside address in the table; 0 is none.
 pub(crate) type Slot = u32;
@@ -64,7 +65,8 @@ fn give(owner: &impl Shared, claimed: &impl Shared, worker: WorkerId) {
 /// Nobody's.
 const FREE: u16 = 0;
 
-/// The owner of every block of 64 ports of every shared outside address, for all protocols.
+/// What workers share: the owner of every block of 64 ports of every shared outside address, for all
+/// protocols, and how much limited tenants have.
 ///
 /// Workers claim and release blocks by compare-exchange; steering reads. An address keeps its place
 /// in the table from policy to policy, so blocks stay owned across a change. Memory: 2 KiB per
@@ -74,6 +76,9 @@ pub struct OutsideOwners {
     owners: HugeSlice<AtomicU16>,
     /// Blocks owned, per slot.
     claimed: HugeSlice<AtomicU16>,
+    /// Sessions and ports of tenants that have limits of them.
+    pub(crate) sessions: Quota,
+    pub(crate) ports: Quota,
     /// Touched by the control plane only.
     book: Mutex<Book>,
 }
@@ -103,6 +108,8 @@ impl OutsideOwners {
         Ok(Self {
             owners: HugeSlice::new(slots * BLOCKS)?,
             claimed: HugeSlice::new(slots)?,
+            sessions: Quota::new()?,
+            ports: Quota::new()?,
             book: Mutex::default(),
         })
     }

@@ -218,10 +218,14 @@ impl Engine {
     fn check_ports(&mut self, now: Time, key: &MappingKey) -> Result<(), Refusal> {
         let vrf = key.inside.vrf();
         let most = self.policy.limits(vrf).ports;
-        if most.is_some_and(|most| self.records.ports(vrf) >= most) {
-            Err(self.log_port_refusal(now, key, Refusal::TenantPorts))
-        } else {
+        let may = most.is_none_or(|most| {
+            let quota = &self.policy.owners().ports;
+            self.records.may_have_port(quota, vrf, most)
+        });
+        if may {
             Ok(())
+        } else {
+            Err(self.log_port_refusal(now, key, Refusal::TenantPorts))
         }
     }
 
@@ -373,6 +377,7 @@ impl Engine {
         let mapping = self.mappings[number];
         let vrf = self.inside_of(&mapping).vrf();
         self.records.port_given_back(vrf);
+        self.settle_leases(vrf);
         if mapping.is_logged() {
             self.log_mapping_end(number);
         }

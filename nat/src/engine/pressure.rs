@@ -74,11 +74,19 @@ impl Engine {
     #[inline(always)]
     pub(super) fn uncount_session(&mut self, vrf: VrfId) {
         self.records.session_removed(vrf);
+        self.settle_leases(vrf);
         if self.policy.has_reserves()
             && self.records.sessions(vrf) < self.policy.limits(vrf).reserved_sessions
         {
             self.reserved += 1;
         }
+    }
+
+    /// Gives back what a tenant has leased here and does not use.
+    #[inline(always)]
+    pub(super) fn settle_leases(&mut self, vrf: VrfId) {
+        let limits = self.policy.limits(vrf);
+        self.records.settle(self.policy.owners(), vrf, limits);
     }
 
     /// The room to be kept under a policy for VRFs that have less than their reserve.
@@ -92,11 +100,13 @@ impl Engine {
     /// passes eight times in a time-out, finds them.
     #[inline(always)]
     fn check_limits(&mut self, now: Time, vrf: VrfId) -> Result<(), Refusal> {
-        let limits = self.policy.limits(vrf);
-        let (most, rate) = (limits.sessions, limits.new_sessions);
-        if most.is_some_and(|most| self.records.sessions(vrf) >= most) && !self.evict_half_open(vrf)
-        {
-            return Err(self.log_tenant_refusal(now, vrf, Refusal::TenantLimit));
+        let rate = self.policy.limits(vrf).new_sessions;
+        if !self.may_have_session(vrf) {
+            // The room of one that goes may be taken by another worker.
+            let made_room = self.evict_half_open(vrf) && self.may_have_session(vrf);
+            if !made_room {
+                return Err(self.log_tenant_refusal(now, vrf, Refusal::TenantLimit));
+            }
         }
         match rate {
             Some(rate) if !self.rates[vrf.index()].has_token(now, rate) => {
@@ -104,6 +114,15 @@ impl Engine {
             }
             _ => Ok(()),
         }
+    }
+
+    #[inline(always)]
+    fn may_have_session(&mut self, vrf: VrfId) -> bool {
+        let most = self.policy.limits(vrf).sessions;
+        most.is_none_or(|most| {
+            let quota = &self.policy.owners().sessions;
+            self.records.may_have_session(quota, vrf, most)
+        })
     }
 
     /// Removes the oldest connection of a tenant that is not yet open, of some records; whether there

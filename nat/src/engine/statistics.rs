@@ -7,6 +7,9 @@ use sekisho_types::VrfId;
 
 use super::Engine;
 use crate::key::Transport;
+use crate::owners::OutsideOwners;
+use crate::policy::Limits;
+use crate::quota::Quota;
 use crate::refusal::Refusal;
 use crate::session::Session;
 use crate::tcp::TcpState;
@@ -161,6 +164,9 @@ zeroable_struct! {
         sessions: u32,
         /// Outside ports, by mappings.
         ports: u32,
+        /// Of both, what this worker has leased where there is a limit.
+        leased_sessions: u32,
+        leased_ports: u32,
         created: u64,
         refusals: [u64; Refusal::COUNT],
     }
@@ -193,11 +199,6 @@ impl Records {
     }
 
     #[inline(always)]
-    pub(super) fn ports(&self, vrf: VrfId) -> u32 {
-        self.0[vrf.index()].ports
-    }
-
-    #[inline(always)]
     pub(super) fn port_taken(&mut self, vrf: VrfId) {
         self.0[vrf.index()].ports += 1;
     }
@@ -206,6 +207,42 @@ impl Records {
     pub(super) fn port_given_back(&mut self, vrf: VrfId) {
         let ports = &mut self.0[vrf.index()].ports;
         *ports = ports.saturating_sub(1);
+    }
+
+    /// Whether a tenant may have a session more, of `most` on all workers.
+    #[inline(always)]
+    pub(super) fn may_have_session(&mut self, quota: &Quota, vrf: VrfId, most: u32) -> bool {
+        let Record {
+            sessions,
+            leased_sessions,
+            ..
+        } = &mut self.0[vrf.index()];
+        quota.ensure(vrf, leased_sessions, *sessions, most)
+    }
+
+    /// Whether a tenant may have a port more, of `most` on all workers.
+    #[inline(always)]
+    pub(super) fn may_have_port(&mut self, quota: &Quota, vrf: VrfId, most: u32) -> bool {
+        let Record {
+            ports,
+            leased_ports,
+            ..
+        } = &mut self.0[vrf.index()];
+        quota.ensure(vrf, leased_ports, *ports, most)
+    }
+
+    /// Gives back what a tenant's limits lease to this worker and it does not use.
+    #[inline(always)]
+    pub(super) fn settle(&mut self, owners: &OutsideOwners, vrf: VrfId, limits: &Limits) {
+        let record = &mut self.0[vrf.index()];
+        if record.leased_sessions | record.leased_ports != 0 {
+            let leased = &mut record.leased_sessions;
+            owners
+                .sessions
+                .settle(vrf, leased, record.sessions, limits.sessions);
+            let leased = &mut record.leased_ports;
+            owners.ports.settle(vrf, leased, record.ports, limits.ports);
+        }
     }
 
     fn refused(&mut self, vrf: VrfId, refusal: Refusal) {

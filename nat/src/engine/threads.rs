@@ -13,9 +13,9 @@ use crate::*;
 const VRF: VrfId = VrfId::new(1);
 const WORKERS: u8 = 3;
 
-/// A policy with one address and 64 blocks, too few for everybody.
-fn policy(owners: &Arc<OutsideOwners>) -> Arc<Policy> {
-    let input = PolicyInput {
+/// One address and 64 blocks, too few for everybody.
+fn policy_input() -> PolicyInput {
+    PolicyInput {
         pools: vec![PoolInput {
             id: PoolId::new(1),
             addresses: vec!["203.0.113.7/32".parse().unwrap()],
@@ -33,8 +33,11 @@ fn policy(owners: &Arc<OutsideOwners>) -> Arc<Policy> {
             limits: Limits::NONE,
         }],
         ..PolicyInput::default()
-    };
-    let steering = Steering::new(Seed::new([5; 32]), WORKERS);
+    }
+}
+
+fn policy(owners: &Arc<OutsideOwners>) -> Arc<Policy> {
+    let (input, steering) = (policy_input(), Steering::new(Seed::new([5; 32]), WORKERS));
     Arc::new(Policy::build(&input, Generation::new(1), steering, owners).unwrap())
 }
 
@@ -137,4 +140,48 @@ fn engines_move_to_their_workers_and_policies_are_shared() {
     fn is_shared<T: Send + Sync>() {}
     moves::<Engine>();
     is_shared::<Arc<Policy>>();
+}
+
+#[test]
+fn c04_workers_together_give_a_tenant_no_more_sessions_and_ports_than_its_limits() {
+    for ports in [false, true] {
+        let owners = Arc::new(OutsideOwners::new(4).unwrap());
+        let mut input = policy_input();
+        if ports {
+            input.vrfs[0].limits.ports = Some(100);
+        } else {
+            input.vrfs[0].limits.sessions = Some(100);
+        }
+        let steering = Steering::new(Seed::new([5; 32]), WORKERS);
+        let policy = Policy::build(&input, Generation::new(1), steering, &owners).unwrap();
+        let policy = Arc::new(policy);
+        let mut engines = [0, 1].map(|worker| {
+            let config = EngineConfig {
+                worker: WorkerId::new(worker),
+                max_sessions: 1000,
+                count_sessions: false,
+                seed: Seed::new([5; 32]),
+            };
+            Engine::new(config, Arc::clone(&policy)).unwrap()
+        });
+        let open = |engine: &mut Engine, port: u16| {
+            let key = FlowKey {
+                src: SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, 1), port),
+                dst: "192.0.2.1:53".parse().unwrap(),
+                protocol: IpProtocol::UDP,
+            };
+            let (tcp, egress) = (TcpSegment::default(), InterfaceId::new(0));
+            engine
+                .outbound(Time::default(), VRF, &key, &tcp, egress)
+                .is_ok()
+        };
+        // One of them opens three times as many as the other.
+        let opened = (0..400)
+            .filter(|&n| open(&mut engines[usize::from(n % 4 == 0)], n))
+            .count();
+        assert_eq!(opened, 100);
+        let (cleared, _) = engines[0].clear(&SessionFilter::default(), Cursor::default(), 10);
+        let more = (1000..1100).filter(|&n| open(&mut engines[1], n)).count();
+        assert_eq!(more, cleared as usize, "what one gives back another gets");
+    }
 }

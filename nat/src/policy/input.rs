@@ -123,17 +123,17 @@ impl VrfInput {
     }
 }
 
-/// How much a tenant and its hosts may have on each worker; `None` is no limit (RFC 6888 REQ-4 and
-/// REQ-5). A host always is one worker's.
+/// How much a tenant and its hosts may have; `None` is no limit (RFC 6888 REQ-4 and REQ-5). A host
+/// always is one worker's.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Limits {
-    /// Sessions.
+    /// Sessions, on all workers together.
     pub sessions: Option<u32>,
-    /// Sessions it may open in a second; at least 1.
+    /// Sessions it may open in a second on each worker; at least 1.
     pub new_sessions: Option<u32>,
-    /// Outside ports, all protocols together.
+    /// Outside ports, all protocols and workers together.
     pub ports: Option<u32>,
-    /// Sessions that others cannot take away: room for so many is always kept.
+    /// Sessions that others cannot take away: each worker always keeps room for so many.
     pub reserved_sessions: u32,
     /// Sessions of a host.
     pub host_sessions: Option<u32>,

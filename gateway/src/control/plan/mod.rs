@@ -408,7 +408,7 @@ impl Planner {
             outside: SocketAddrV4::new(forward.outside.0, forward.outside.1),
             inside: SocketAddrV4::new(forward.inside.0, forward.inside.1),
         };
-        // Each worker has an equal part, and nobody's is none.
+        // Each worker has an equal part of what is a rate or room, and nobody's is none.
         let share = |sessions: u32| sessions.div_ceil(self.workers.max(1).into());
         VrfInput {
             id: self.vrf_id(&tenant.name),
@@ -416,9 +416,9 @@ impl Planner {
             floating_ips: tenant.floating_ips.iter().map(floating).collect(),
             port_forwards: tenant.port_forwards.iter().map(forward).collect(),
             limits: Limits {
-                sessions: tenant.max_sessions.map(share),
+                sessions: tenant.max_sessions,
                 new_sessions: tenant.max_new_sessions.map(share),
-                ports: tenant.max_ports.map(share),
+                ports: tenant.max_ports,
                 reserved_sessions: share(tenant.reserved_sessions),
                 // A host is one worker's.
                 host_sessions: tenant.max_sessions_per_host,
