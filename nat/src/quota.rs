@@ -79,6 +79,11 @@ impl Quota {
         used < *leased
     }
 
+    /// Whether a tenant has more than a limit, which was higher before.
+    pub(crate) fn is_exceeded(&self, vrf: VrfId, most: u32) -> bool {
+        self.0[vrf.index()].read() > most
+    }
+
     /// Gives back what is leased but not used, as far as it is more than two parcels. `most` is the
     /// limit, if there is one.
     #[inline(always)]

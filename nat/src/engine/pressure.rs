@@ -103,7 +103,8 @@ impl Engine {
         let rate = self.policy.limits(vrf).new_sessions;
         if !self.may_have_session(vrf) {
             // The room of one that goes may be taken by another worker.
-            let made_room = self.evict_half_open(vrf) && self.may_have_session(vrf);
+            let made_room =
+                !self.has_too_many(vrf) && self.evict_half_open(vrf) && self.may_have_session(vrf);
             if !made_room {
                 return Err(self.log_tenant_refusal(now, vrf, Refusal::TenantLimit));
             }
@@ -123,6 +124,13 @@ impl Engine {
             let quota = &self.policy.owners().sessions;
             self.records.may_have_session(quota, vrf, most)
         })
+    }
+
+    /// Whether a tenant has more sessions than it may have by now.
+    #[cold]
+    fn has_too_many(&self, vrf: VrfId) -> bool {
+        let most = self.policy.limits(vrf).sessions;
+        most.is_some_and(|most| self.policy.owners().sessions.is_exceeded(vrf, most))
     }
 
     /// Removes the oldest connection of a tenant that is not yet open, of some records; whether there

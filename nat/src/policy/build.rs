@@ -69,6 +69,7 @@ pub(super) fn build(
         timers: input.timers.clone(),
         vrfs: tenants(input, &timeouts),
         timeouts,
+        has_limits: input.vrfs.iter().any(|vrf| vrf.limits != Limits::NONE),
         reserved: reserved(input),
         shared: sets,
         outside: FlatMap::new(key, &uses.iter().map(outside).collect::<Vec<_>>()),

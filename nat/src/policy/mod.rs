@@ -227,6 +227,8 @@ pub struct Policy {
     owners: Arc<OutsideOwners>,
     timers: Timers,
     timeouts: Timeouts,
+    /// Whether any VRF has limits: most gateways have none.
+    has_limits: bool,
     /// VRFs others may not take all room from, and how much is kept.
     reserved: Vec<(VrfId, u32)>,
     /// By VRF number.
@@ -460,6 +462,9 @@ impl Policy {
     /// How much a VRF may have.
     #[inline]
     pub(crate) fn limits(&self, vrf: VrfId) -> &Limits {
+        if !self.has_limits {
+            return &Limits::NONE;
+        }
         self.tenant(vrf).map_or(&Limits::NONE, Tenant::limits)
     }
 

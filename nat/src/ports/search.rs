@@ -402,6 +402,11 @@ impl Ports {
     }
 
     fn claim_block(&self, policy: &Policy, address: &Shared, first: u16, search: &Search) -> bool {
+        if search.units() == 1 {
+            return self.owners.owner(address.slot, first).is_none()
+                && policy.usable(address, first) & search.fit.mask(first) != 0
+                && self.owners.claim(address.slot, first, self.worker);
+        }
         let numbers = usable_units(policy, address, first, search);
         let free = |number| self.owners.owner(address.slot, number).is_none();
         let suits = |number| policy.usable(address, number) & search.fit.mask(number) != 0;
@@ -501,7 +506,9 @@ fn usable_units<'a>(
     first: u16,
     search: &Search,
 ) -> impl Iterator<Item = u16> + Clone + use<'a> {
-    (first..first + search.units()).filter(|&number| policy.usable(address, number) != 0)
+    let units = search.units();
+    // Of a single one that is known.
+    (first..first + units).filter(move |&number| units == 1 || policy.usable(address, number) != 0)
 }
 
 /// How units name the policy they were compared with.

@@ -201,6 +201,9 @@ impl Model {
         if key.protocol == IpProtocol::TCP && !tcp.opens() {
             return Expected::Exactly(Err(Refusal::NotSyn));
         }
+        if self.has_too_many(vrf) {
+            return Expected::Exactly(Err(Refusal::TenantLimit));
+        }
         if let Some(refusal) = self.crowded(vrf) {
             return Expected::Crowded(refusal, origin, mode);
         }
@@ -217,7 +220,14 @@ impl Model {
         self.flows.iter().filter(|flow| is(flow)).count()
     }
 
-    /// Why a tenant may have no further session.
+    /// Whether a tenant has more sessions than it may have by now.
+    fn has_too_many(&self, vrf: VrfId) -> bool {
+        let own = self.count(|flow| flow.vrf == vrf);
+        let most = self.policy.limits(vrf).sessions;
+        most.is_some_and(|most| own > most as usize)
+    }
+
+    /// Why a tenant may have no further session, unless one makes room.
     fn crowded(&self, vrf: VrfId) -> Option<Refusal> {
         let limits = *self.policy.limits(vrf);
         let own = self.count(|flow| flow.vrf == vrf);
@@ -418,9 +428,13 @@ impl Model {
         let entry = Ok((new.vrf, new.inside));
         let key = |flow: &Flow| (flow.protocol, flow.vrf, flow.inside, flow.remote);
         let rival = self.flows.iter().any(|flow| key(flow) == key(&new));
+        if self.has_too_many(new.vrf) {
+            return (vec![Err(Refusal::TenantLimit)], None);
+        }
         if let Some(refusal) = self.crowded(new.vrf) {
-            let last = if rival { Err(Refusal::Conflict) } else { entry };
-            return (vec![Err(refusal), last], (!rival).then_some(new));
+            // Who made room may have been the rival.
+            let conflict = Err(Refusal::Conflict);
+            return (vec![Err(refusal), conflict, entry], Some(new));
         }
         if rival {
             return (vec![Err(Refusal::Conflict)], None);
