@@ -44,6 +44,7 @@ mod rate;
 mod refusal;
 mod seed;
 mod session;
+mod shared;
 mod steering;
 mod table;
 mod tally;

@@ -11,54 +11,24 @@ use sekisho_types::WorkerId;
 use crate::policy::Generation;
 use crate::ports::BLOCKS;
 use crate::quota::Quota;
+use crate::shared::Shared;
 
 /// The place of an outside address in the table; 0 is none.
 pub(crate) type Slot = u32;
 
-/// A number that workers share: the kernel's, or one of a model checker.
-trait Shared {
-    fn read(&self) -> u16;
-
-    /// Puts `new` in the place of `old`; whether it was there.
-    fn swap(&self, old: u16, new: u16) -> bool;
-
-    fn count_up(&self);
-
-    fn count_down(&self);
-}
-
-impl Shared for AtomicU16 {
-    fn read(&self) -> u16 {
-        self.load(Ordering::Acquire)
-    }
-
-    fn swap(&self, old: u16, new: u16) -> bool {
-        self.compare_exchange(old, new, Ordering::AcqRel, Ordering::Relaxed)
-            .is_ok()
-    }
-
-    fn count_up(&self) {
-        self.fetch_add(1, Ordering::Relaxed);
-    }
-
-    fn count_down(&self) {
-        self.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
 /// Makes `worker` the owner of a block nobody owns, of an address with so many owned.
-fn take(owner: &impl Shared, claimed: &impl Shared, worker: WorkerId) -> bool {
-    let taken = owner.swap(FREE, mark(worker));
+fn take(owner: &impl Shared<u16>, claimed: &impl Shared<u16>, worker: WorkerId) -> bool {
+    let taken = owner.swap(FREE, mark(worker)).is_ok();
     if taken {
-        claimed.count_up();
+        claimed.add(1);
     }
     taken
 }
 
 /// Gives a block of `worker` back.
-fn give(owner: &impl Shared, claimed: &impl Shared, worker: WorkerId) {
-    if owner.swap(mark(worker), FREE) {
-        claimed.count_down();
+fn give(owner: &impl Shared<u16>, claimed: &impl Shared<u16>, worker: WorkerId) {
+    if owner.swap(mark(worker), FREE).is_ok() {
+        claimed.subtract(1);
     }
 }
 
@@ -266,25 +236,6 @@ mod tests {
         owners.release(1, 7, a);
         assert_eq!((owners.owner(1, 7), owners.claimed(1)), (None, 0));
     }
-    impl Shared for loom::sync::atomic::AtomicU16 {
-        fn read(&self) -> u16 {
-            self.load(Ordering::Acquire)
-        }
-
-        fn swap(&self, old: u16, new: u16) -> bool {
-            self.compare_exchange(old, new, Ordering::AcqRel, Ordering::Relaxed)
-                .is_ok()
-        }
-
-        fn count_up(&self) {
-            self.fetch_add(1, Ordering::Relaxed);
-        }
-
-        fn count_down(&self) {
-            self.fetch_sub(1, Ordering::Relaxed);
-        }
-    }
-
     /// A block, and something only its owner touches: the model checker ends the test if two do, or
     /// if one does not see what the last one did.
     struct Block {

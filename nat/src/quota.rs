@@ -1,47 +1,19 @@
 //! How much tenants have on all workers together, leased to each worker in parcels.
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::AtomicU32;
 
 use sekisho_mem::{HugeSlice, MapError};
 use sekisho_types::VrfId;
+
+use crate::shared::Shared;
 
 /// Parcels are so many of a limit, so that a limit below twice that is kept to the last one.
 const PARCELS: u32 = 1024;
 /// Most of a parcel.
 const LARGEST: u32 = 64;
 
-/// A number that workers share: the kernel's, or one of a model checker.
-trait Shared {
-    fn read(&self) -> u32;
-
-    /// Puts `new` in the place of `old`; what was there if that was something else.
-    fn swap(&self, old: u32, new: u32) -> Result<u32, u32>;
-
-    fn add(&self, more: u32);
-
-    fn subtract(&self, less: u32);
-}
-
-impl Shared for AtomicU32 {
-    fn read(&self) -> u32 {
-        self.load(Ordering::Relaxed)
-    }
-
-    fn swap(&self, old: u32, new: u32) -> Result<u32, u32> {
-        self.compare_exchange(old, new, Ordering::Relaxed, Ordering::Relaxed)
-    }
-
-    fn add(&self, more: u32) {
-        self.fetch_add(more, Ordering::Relaxed);
-    }
-
-    fn subtract(&self, less: u32) {
-        self.fetch_sub(less, Ordering::Relaxed);
-    }
-}
-
 /// Leases up to `wanted` of what is left of `most`; how many it got.
-fn lease(used: &impl Shared, wanted: u32, most: u32) -> u32 {
+fn lease(used: &impl Shared<u32>, wanted: u32, most: u32) -> u32 {
     let mut seen = used.read();
     loop {
         let got = most.saturating_sub(seen).min(wanted);
@@ -49,7 +21,7 @@ fn lease(used: &impl Shared, wanted: u32, most: u32) -> u32 {
             return 0;
         }
         match used.swap(seen, seen + got) {
-            Ok(_) => return got,
+            Ok(()) => return got,
             Err(other) => seen = other,
         }
     }
@@ -155,24 +127,6 @@ mod tests {
         // Without a limit nothing is kept.
         quota.settle(VRF, &mut second, 0, None);
         assert_eq!((first, second), (10, 0));
-    }
-
-    impl Shared for loom::sync::atomic::AtomicU32 {
-        fn read(&self) -> u32 {
-            self.load(Ordering::Relaxed)
-        }
-
-        fn swap(&self, old: u32, new: u32) -> Result<u32, u32> {
-            self.compare_exchange(old, new, Ordering::Relaxed, Ordering::Relaxed)
-        }
-
-        fn add(&self, more: u32) {
-            self.fetch_add(more, Ordering::Relaxed);
-        }
-
-        fn subtract(&self, less: u32) {
-            self.fetch_sub(less, Ordering::Relaxed);
-        }
     }
 
     #[test]

@@ -7,11 +7,13 @@ use std::sync::Arc;
 
 use sekisho_types::{IpProtocol, VrfId};
 
+use super::keys::{
+    address_key, block_key, forward_back_key, forward_host_key, forward_key, host_key,
+};
 use super::{
     Allocation, DYNAMIC_PORTS, Filtering, Forward, GATEWAY_PORTS, Generation, Limits,
     OutsideAddress, OutsideUse, Policy, PolicyError, PolicyInput, PoolInput, PortForward, Rule,
-    Shared, SharedSet, SnatRule, SnatTarget, Target, Tenant, Timeouts, VrfInput, address_key,
-    block_key, forward_back_key, forward_host_key, forward_key, host_key,
+    Shared, SharedSet, SnatRule, SnatTarget, Target, Tenant, Timeouts, VrfInput,
 };
 use crate::log::LogRules;
 use crate::owners::OutsideOwners;

@@ -3,6 +3,7 @@
 mod build;
 mod error;
 mod input;
+mod keys;
 mod timeouts;
 
 #[cfg(test)]
@@ -21,6 +22,8 @@ pub use input::{
     PortForward, RuleTimeouts, SnatRule, SnatTarget, Timers, UplinkInput, VrfInput,
 };
 pub(crate) use timeouts::{ESTABLISHED, Timeouts};
+
+use keys::{address_key, block_key, forward_back_key, forward_host_key, forward_key, host_key};
 
 use crate::key::{Transport, Word};
 use crate::log::LogRules;
@@ -580,33 +583,4 @@ impl fmt::Debug for Policy {
             .field("generation", &self.generation)
             .finish_non_exhaustive()
     }
-}
-
-fn address_key(address: Ipv4Addr) -> u128 {
-    u128::from(u32::from(address))
-}
-
-fn host_key(vrf: VrfId, inside: Ipv4Addr) -> u128 {
-    u128::from(vrf.value()) << 32 | address_key(inside)
-}
-
-fn tuple_key(tuple: SocketAddrV4) -> u128 {
-    address_key(*tuple.ip()) << 16 | u128::from(tuple.port())
-}
-
-fn forward_key(protocol: IpProtocol, outside: SocketAddrV4) -> u128 {
-    u128::from(protocol.0) << 48 | tuple_key(outside)
-}
-
-fn forward_back_key(vrf: VrfId, protocol: IpProtocol, inside: SocketAddrV4) -> u128 {
-    u128::from(vrf.value()) << 56 | forward_key(protocol, inside)
-}
-
-/// Of a host with a port forward, whatever the port.
-fn forward_host_key(vrf: VrfId, protocol: IpProtocol, inside: Ipv4Addr) -> u128 {
-    1 << 127 | forward_back_key(vrf, protocol, SocketAddrV4::new(inside, 0))
-}
-
-fn block_key(slot: Slot, block: u16) -> u128 {
-    u128::from(slot) << 16 | u128::from(block)
 }
