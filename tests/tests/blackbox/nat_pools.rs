@@ -20,10 +20,14 @@ def arrives(host, sport, dport=9, kind=UDP, dst=FAR):
     return seen
 ";
 
+/// Packets of all hosts stay in order.
+fn one_worker() -> Config {
+    Config::default().replace("workers = 2", "workers = 1")
+}
+
 /// A pool of one address, before one worker: each takes at least a block of 64 ports.
 fn pool(ports: &str, more: &str) -> Config {
-    Config::default()
-        .replace("workers = 2", "workers = 1")
+    one_worker()
         .replace(
             "addresses = [\"203.0.113.64/28\"]",
             "addresses = [\"203.0.113.64\"]",
@@ -86,7 +90,7 @@ assert session(5001, 'udp')['expires_seconds'] > 200
 
 #[test]
 fn c05_a_host_beyond_its_sessions_or_its_rate_is_refused_and_others_go_on() -> Result<()> {
-    let sessions = tenant(&Config::default(), "max-sessions-per-host = 20", "");
+    let sessions = tenant(&one_worker(), "max-sessions-per-host = 20", "");
     let script = "
 passed = [arrives('172.16.10.51', 4000, dport=1000 + n) is not None for n in range(30)]
 assert passed == [True] * 20 + [False] * 10, passed
