@@ -246,7 +246,7 @@ fn flood(bench: &mut Bench, vrf: VrfId, count: u32) -> usize {
 }
 
 #[test]
-fn duty_05_a_flood_of_half_open_connections_replaces_itself_and_no_open_one() {
+fn duty05_a_flood_of_half_open_connections_replaces_itself_and_no_open_one() {
     let mut bench = Bench::with_sessions(&input(), 1000);
     let outside = bench.connect();
     let other = bench.send(OTHER_VRF, UDP, tuple(A), tuple(Y), NONE);
@@ -262,7 +262,7 @@ fn duty_05_a_flood_of_half_open_connections_replaces_itself_and_no_open_one() {
 }
 
 #[test]
-fn duty_05_half_open_connections_make_room_within_a_tenants_limit() {
+fn duty05_half_open_connections_make_room_within_a_tenants_limit() {
     let mut bench = Bench::new(&limited(50));
     bench.connect();
     assert_eq!(flood(&mut bench, VRF, 500), 0);
