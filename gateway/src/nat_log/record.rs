@@ -63,6 +63,9 @@ fn kind(kind: LogKind) -> Option<Event> {
         LogKind::Refused(Refusal::HostLimit) => Event::NatHostLimit,
         LogKind::Refused(Refusal::TenantLimit) => Event::NatTenantLimit,
         LogKind::Refused(Refusal::TenantRate) => Event::NatTenantRate,
+        LogKind::Refused(Refusal::TenantPorts) => Event::NatTenantPorts,
+        LogKind::Refused(Refusal::HostSessions) => Event::NatHostSessions,
+        LogKind::Refused(Refusal::HostRate) => Event::NatHostRate,
         LogKind::Refused(_) => return None,
     })
 }

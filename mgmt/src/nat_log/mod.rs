@@ -110,6 +110,12 @@ pub enum Event {
     NatTenantLimit,
     /// A tenant opens sessions faster than it may.
     NatTenantRate,
+    /// A tenant has as many outside ports as it may have.
+    NatTenantPorts,
+    /// A host has as many sessions as it may have.
+    NatHostSessions,
+    /// A host opens sessions faster than it may.
+    NatHostRate,
 }
 
 /// A moment, written as RFC 3339 with milliseconds, in UTC.
